@@ -1,0 +1,1 @@
+"""Making the checkpoints that the service holds; trains on what the service's own core reads and normalises."""

@@ -1,0 +1,1 @@
+"""GlioServe: brain tumour segmentation of multimodal MRI as a web service."""

@@ -1,0 +1,41 @@
+"""A limit on request bodies that counts bytes as they arrive, before anything stores them."""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import TooLargeError
+from service.settings import MIB
+
+
+class BodyLimit:
+    """ASGI middleware whose `receive` raises TooLargeError once a body is, or announces itself, over the limit.
+
+    Raised from `receive`, the error surfaces in the route that reads the body, where it is rendered like any other.
+    """
+
+    def __init__(self, app: ASGIApp, max_mib: int) -> None:
+        self.app = app
+        self.max_mib = max_mib
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with a counting `receive`."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        received = 0
+
+        async def count() -> Message:
+            nonlocal received
+            if announced.isdecimal() and int(announced) > self.max_mib * MIB:
+                raise self._error()
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_mib * MIB:
+                raise self._error()
+            return message
+
+        await self.app(scope, count, send)
+
+    def _error(self) -> TooLargeError:
+        return TooLargeError(f"Body: expected at most {self.max_mib} MiB, found more.")

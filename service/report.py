@@ -1,0 +1,46 @@
+"""The report on a segmented case, and the clock that times its stages."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+
+from service.schemas import InputReport, ModelIdentity, RegionReport, Report
+from service.segmentation.labels import NECROTIC_CORE, OEDEMA, EnhancingLabel
+from service.segmentation.pipeline import Segmentation
+from service.segmentation.weights import Model
+
+NOTICE = "Not a medical device; research use only."
+
+
+class Stopwatch:
+    """Milliseconds by stage, in the order in which the stages ran."""
+
+    def __init__(self) -> None:
+        self.timings_ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what runs inside."""
+        started = perf_counter()
+        yield
+        self.timings_ms[name] = round(1000 * (perf_counter() - started), 1)
+
+
+def make_report(
+    segmentation: Segmentation, enhancing: EnhancingLabel, model: Model, timings_ms: Mapping[str, float]
+) -> Report:
+    """The report of one case."""
+    agreement = segmentation.agreement or {}
+    return Report(
+        regions={
+            region: RegionReport.model_validate({"volume_ml": round(volume_ml, 3), "agreement": agreement.get(region)})
+            for region, volume_ml in segmentation.volumes_ml.items()
+        },
+        labels={"necrotic_core": NECROTIC_CORE, "oedema": OEDEMA, "enhancing_tumour": enhancing},
+        voxels_changed_by_nesting=segmentation.voxels_changed_by_nesting,
+        input=InputReport.model_validate(segmentation.labels.grid),
+        model=ModelIdentity.model_validate(model),
+        timings_ms=timings_ms,
+        warnings=segmentation.warnings,
+        notice=NOTICE,
+    )

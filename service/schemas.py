@@ -1,0 +1,94 @@
+"""What goes over the wire."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.segmentation.labels import Region
+
+
+class WireModel(BaseModel):
+    """Frozen, and readable from the core's dataclasses."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class Agreement(WireModel):
+    """Scores of one region against the ground truth, by the rules of BraTS."""
+
+    dice: float = Field(description="2 TP / (2 TP + FP + FN); 1 where both masks are empty, 0 where one is")
+    sensitivity: float
+    specificity: float
+    hd95_mm: float = Field(description="95 % Hausdorff distance; 0 where both masks are empty, 374 where one is")
+
+
+class RegionReport(WireModel):
+    """One region of the fused segmentation."""
+
+    volume_ml: float
+    agreement: Agreement | None = Field(description="null where the case came without ground truth")
+
+
+class InputReport(WireModel):
+    """The grid of the case as it was sent, which is the grid of the mask."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    orientation: str = Field(description="direction of each array axis, such as LPS")
+
+
+class ModelIdentity(WireModel):
+    """Which weights answered."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class Report(WireModel):
+    """All that is known about a segmented case, beside the mask itself."""
+
+    regions: Mapping[Region, RegionReport]
+    labels: Mapping[str, int] = Field(description="the numbers used in the mask")
+    voxels_changed_by_nesting: int = Field(
+        description="voxels of the LPS, 1 mm grid where ET was outside TC, or TC outside WT, and gave way"
+    )
+    input: InputReport
+    model: ModelIdentity
+    timings_ms: Mapping[str, float]
+    warnings: tuple[str, ...]
+    notice: str
+
+
+class Card(WireModel):
+    """What one checkpoint is and where it came from."""
+
+    name: str
+    version: str
+    regions: tuple[Region, ...]
+    width: int
+    depth: int
+    channels: tuple[str, ...]
+    normalisation: str
+    licence: str
+    attribution: str
+    intended_use: str
+    training: Mapping[str, Any]
+    scores: Mapping[str, Any]
+    sha256: str
+
+
+class Health(WireModel):
+    """The state of the service."""
+
+    status: str
+
+
+class Problem(WireModel):
+    """An error by RFC 9457."""
+
+    type: str = Field(description="a stable name for the kind of error")
+    title: str
+    status: int
+    detail: str

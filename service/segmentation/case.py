@@ -1,0 +1,110 @@
+"""A case: the four modalities on one grid, and the ground truth if there is one, found by their file names."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from service.segmentation.errors import GeometryError, ModalityError
+from service.segmentation.volume import Grid, Volume, decode_nifti
+
+AFFINE_TOLERANCE_MM = 1e-3
+
+
+class Modality(StrEnum):
+    """The four MRI modalities, in the order of the networks' input channels."""
+
+    T1 = "T1"
+    T1GD = "T1Gd"
+    T2 = "T2"
+    FLAIR = "FLAIR"
+
+
+GROUND_TRUTH = "ground truth"
+
+# The last word of a file name: BraTS 2017-2020, BraTS 2023, or the plain name of the modality.
+ROLE_OF_ENDING: dict[str, str] = {
+    **dict.fromkeys(("t1", "t1n"), Modality.T1),
+    **dict.fromkeys(("t1ce", "t1c", "t1gd"), Modality.T1GD),
+    **dict.fromkeys(("t2", "t2w"), Modality.T2),
+    **dict.fromkeys(("flair", "t2f"), Modality.FLAIR),
+    "seg": GROUND_TRUTH,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Four volumes (X, Y, Z) float32 on one grid, and the ground truth's label map on the same grid."""
+
+    images: Mapping[Modality, Volume]
+    ground_truth: Volume | None
+
+    @property
+    def grid(self) -> Grid:
+        """The grid that all volumes share."""
+        return self.images[Modality.T1].grid
+
+
+def is_nifti_name(name: str) -> bool:
+    """Whether a file name says NIfTI; the `._` companions that macOS puts into archives are not images."""
+    base = _base_name(name)
+    return base.endswith((".nii", ".nii.gz")) and not base.startswith("._")
+
+
+def role_of(name: str) -> str | None:
+    """The modality, or GROUND_TRUTH, that a file name ends in; None if it ends in neither."""
+    stem = re.sub(r"\.nii(\.gz)?$", "", _base_name(name))
+    return ROLE_OF_ENDING.get(re.split(r"[_\-. ]", stem)[-1])
+
+
+def assign_roles(names: Iterable[str]) -> dict[str, str]:
+    """File name by role: the four modalities and, where found, GROUND_TRUTH.
+
+    Raises ModalityError where a modality is missing, or anything was found twice.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if role := role_of(name):
+            found[role].append(name)
+    for role, doubled in found.items():
+        if len(doubled) > 1:
+            raise ModalityError(f"{role}: expected one volume, found {len(doubled)}. Send one case at a time.")
+    if missing := [modality for modality in Modality if modality not in found]:
+        raise ModalityError(
+            f"{', '.join(missing)}: missing; found {', '.join(sorted(found)) or 'none of the modalities'}. "
+            f"File names must end in {_endings()}, then .nii or .nii.gz."
+        )
+    return {role: name for role, [name] in found.items()}
+
+
+def read_case(files: Mapping[str, bytes]) -> Case:
+    """The case in a set of NIfTI files given by name; files of other names are left alone.
+
+    Raises ModalityError, MalformedImageError, OversizedImageError or GeometryError.
+    """
+    volumes = {role: decode_nifti(files[name], role) for role, name in assign_roles(files).items()}
+    for role, volume in volumes.items():
+        _check_same_grid(role, volume.grid, volumes[Modality.T1].grid)
+    return Case({modality: volumes[modality] for modality in Modality}, volumes.get(GROUND_TRUTH))
+
+
+def _check_same_grid(role: str, grid: Grid, reference: Grid) -> None:
+    if grid.shape != reference.shape:
+        raise GeometryError(f"{role}: expected the shape of T1, {reference.shape}, found {grid.shape}.")
+    if not np.allclose(grid.affine, reference.affine, rtol=0, atol=AFFINE_TOLERANCE_MM):
+        raise GeometryError(
+            f"{role}: expected the affine of T1, {reference.affine.round(4).tolist()}, "
+            f"found {grid.affine.round(4).tolist()}. Register and resample the modalities to one grid."
+        )
+
+
+def _base_name(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).name.lower()
+
+
+def _endings() -> str:
+    return ", ".join(f"{ending} ({role})" for ending, role in ROLE_OF_ENDING.items())

@@ -1,0 +1,59 @@
+"""The label numbers of BraTS and the three nested regions made of them; every label number lives here."""
+
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.segmentation.errors import LabelError
+
+BACKGROUND = 0
+NECROTIC_CORE = 1  # necrotic and non-enhancing tumour core (NCR/NET)
+OEDEMA = 2  # peritumoural oedema (ED)
+
+
+class EnhancingLabel(IntEnum):
+    """The number of the enhancing tumour: 4 in BraTS until 2022, 3 from 2023."""
+
+    BRATS_2023 = 3
+    BRATS_2022 = 4
+
+
+class Region(StrEnum):
+    """The three nested regions that BraTS scores, from the outermost to the innermost."""
+
+    WT = "WT"  # whole tumour: every label
+    TC = "TC"  # tumour core: necrotic core and enhancing tumour
+    ET = "ET"  # enhancing tumour
+
+
+RegionMasks = Mapping[Region, NDArray[np.bool_]]
+
+
+def label_map(masks: RegionMasks, enhancing: EnhancingLabel) -> NDArray[np.uint8]:
+    """The label of each voxel, from nested region masks of one shape."""
+    labels = np.where(masks[Region.WT], np.uint8(OEDEMA), np.uint8(BACKGROUND))
+    labels[masks[Region.TC]] = NECROTIC_CORE
+    labels[masks[Region.ET]] = enhancing
+    return labels
+
+
+def region_masks(labels: NDArray[np.generic]) -> dict[Region, NDArray[np.bool_]]:
+    """The nested region masks of a label map with labels 1, 2, 4 or 1, 2, 3.
+
+    Raises LabelError where the map holds another value, or both 3 and 4.
+    """
+    found = set(np.unique(labels).tolist())
+    known = {BACKGROUND, NECROTIC_CORE, OEDEMA, *EnhancingLabel}
+    if unknown := sorted(found - known):
+        listed = ", ".join(f"{value:g}" for value in unknown[:5])
+        raise LabelError(f"Ground truth: expected labels 0, 1, 2, 4 or 0, 1, 2, 3, found {listed}.")
+    if found >= set(EnhancingLabel):
+        raise LabelError("Ground truth: expected labels 0, 1, 2, 4 or 0, 1, 2, 3, found both 3 and 4.")
+    enhancing = np.isin(labels, list(EnhancingLabel))
+    return {
+        Region.WT: labels != BACKGROUND,
+        Region.TC: (labels == NECROTIC_CORE) | enhancing,
+        Region.ET: enhancing,
+    }

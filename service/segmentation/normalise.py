@@ -1,0 +1,66 @@
+"""The networks' input, made by the one function that training and serving share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.segmentation.case import Modality
+from service.segmentation.errors import IntensityError
+from service.segmentation.geometry import bounding_box, resample, working_grid
+from service.segmentation.volume import Grid, Volume
+
+NORMALISATION = "z-score over the brain"  # what a checkpoint's card must say to be served with this function
+
+
+@dataclass(frozen=True)
+class NormalisedCase:
+    """Normalised modalities within the brain's box, and where that box lies."""
+
+    scores: NDArray[np.float32]  # (4, X, Y, Z), zero outside the brain
+    box: tuple[slice, slice, slice]  # within the grid
+    grid: Grid  # LPS, 1 mm
+    brain_ml: float
+
+    def uncrop(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A mask of the box as a mask of the whole grid."""
+        whole = np.zeros(self.grid.shape, dtype=np.bool_)
+        whole[self.box] = mask
+        return whole
+
+
+def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
+    """The four modalities of a case on an LPS, 1 mm grid, cropped to the brain and normalised.
+
+    Brain is what is not exactly zero in some modality. Not "above zero": interpolation leaves negative intensities
+    inside real brains.
+    Raises GeometryError, and IntensityError where there is no brain or a modality cannot be normalised.
+    """
+    grid = working_grid(images[Modality.T1].grid)
+    resampled = [resample(images[modality], grid) for modality in Modality]
+    brain = np.logical_or.reduce([image != 0 for image in resampled])
+    if not brain.any():
+        raise IntensityError("Expected a brain, found zero in every voxel of every modality.")
+    box = bounding_box(brain)
+    scores = z_score(np.stack([image[box] for image in resampled]), brain[box])
+    return NormalisedCase(scores, box, grid, brain_ml=float(brain.sum()) * grid.voxel_ml)
+
+
+def z_score(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Each modality of images (4, X, Y, Z) less its mean, over its standard deviation; zero outside the brain.
+
+    Mean and deviation are taken over the brain (X, Y, Z), where the paper (section III.A) takes the volume: air fills
+    most of a volume, and how much of it depends on the crop, not on the patient.
+    Raises IntensityError for a modality that is not finite, or constant.
+    """
+    scores = np.zeros_like(images)
+    for modality, image, score in zip(Modality, images, scores, strict=True):
+        inside = image[brain]
+        if not np.isfinite(inside).all():
+            raise IntensityError(f"{modality}: expected finite intensities, found NaN or infinity.")
+        deviation = inside.std(dtype=np.float64)
+        if not deviation > 0:
+            raise IntensityError(f"{modality}: expected varying intensities, found {inside[0]:g} throughout the brain.")
+        score[brain] = (inside - inside.mean(dtype=np.float64)) / deviation
+    return scores

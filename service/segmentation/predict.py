@@ -1,0 +1,56 @@
+"""Region masks from the networks, one batch of axial slices at a time."""
+
+from math import ceil
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from service.segmentation.labels import Region
+from service.segmentation.weights import Checkpoint, Model
+
+SLICE_BATCH = 10  # the paper's batch (section III.C)
+
+
+def predict_masks(model: Model, scores: NDArray[np.float32]) -> dict[Region, NDArray[np.bool_]]:
+    """The mask (X, Y, Z) of each region, from normalised modalities (4, X, Y, Z) on an LPS grid.
+
+    Slices that are zero throughout hold no brain and are skipped.
+    """
+    masks = {region: np.zeros(scores.shape[1:], dtype=np.bool_) for region in Region}
+    occupied = np.flatnonzero(scores.any(axis=(0, 1, 2)))
+    for checkpoint in model.checkpoints:
+        for start in range(0, len(occupied), SLICE_BATCH):
+            batch = occupied[start : start + SLICE_BATCH]
+            probabilities = predict_slices(checkpoint, axial_slices(scores, batch), model.device)  # (B, R, Y, X)
+            for region, probability in zip(checkpoint.card.regions, probabilities.swapaxes(0, 1), strict=True):
+                masks[region][:, :, batch] = probability.T > 0.5
+    return masks
+
+
+def axial_slices(volumes: NDArray[np.float32], indices: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Slices (B, C, Y, X) of volumes (C, X, Y, Z): rows run from anterior to posterior, columns from right to left."""
+    return volumes[..., indices].transpose(3, 0, 2, 1)
+
+
+@torch.inference_mode()
+def predict_slices(checkpoint: Checkpoint, slices: NDArray[np.float32], device: torch.device) -> NDArray[np.float32]:
+    """Probability (B, regions, Y, X) of the checkpoint's regions in normalised slices (B, 4, Y, X) of any size."""
+    height, width = slices.shape[-2:]
+    padded = _pad(torch.from_numpy(np.ascontiguousarray(slices)), 2**checkpoint.card.depth)
+    logits = checkpoint.network(padded.to(device, memory_format=torch.channels_last))
+    return _probabilities(logits.float())[..., :height, :width].cpu().numpy()
+
+
+def _pad(slices: Tensor, multiple: int) -> Tensor:
+    """Zeros below and to the right, as outside the brain, up to a multiple in height and width."""
+    height, width = slices.shape[-2:]
+    below, right = (ceil(length / multiple) * multiple - length for length in (height, width))
+    return functional.pad(slices, (0, right, 0, below))
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    """Softmax's foreground channel for a network of one region, a sigmoid each for one of three (section III.B)."""
+    return logits.softmax(dim=1)[:, 1:] if logits.shape[1] == 2 else logits.sigmoid()

@@ -1,0 +1,97 @@
+"""An image that never travels without its affine, and its NIfTI-1 encoding."""
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO, IOBase
+from typing import cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from service.segmentation.errors import MalformedImageError, OversizedImageError
+
+MAX_VOXELS = 2**26  # 512 x 512 x 256: four such float32 volumes take 1 GiB
+
+GZIP_MAGIC = b"\x1f\x8b"
+DAMAGE = (HeaderDataError, WrapStructError, ImageFileError, OSError, EOFError, zlib.error, ValueError, OverflowError)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie: shape (X, Y, Z), and affine (4, 4) from voxel indices to RAS+ millimetres, as NIfTI has it."""
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+    @cached_property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along each array axis."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return x, y, z
+
+    @property
+    def orientation(self) -> str:
+        """The nearest anatomical direction of each array axis, such as LPS."""
+        return "".join(nib.aff2axcodes(self.affine))
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One image: voxels (X, Y, Z) in the order of the grid's array axes, and the affine that places them."""
+
+    voxels: NDArray[np.generic]
+    affine: NDArray[np.float64]
+
+    @property
+    def grid(self) -> Grid:
+        """The grid that the voxels lie on."""
+        x, y, z = self.voxels.shape
+        return Grid((x, y, z), self.affine)
+
+
+def decode_nifti(data: bytes, name: str) -> Volume:
+    """The float32 volume in the bytes of a .nii or .nii.gz file; `name` is what messages call it.
+
+    Raises MalformedImageError or OversizedImageError, both decided on the header, before a voxel is read.
+    """
+    try:
+        # The content decides, not the file name: renamed files are common.
+        stream = gzip.GzipFile(fileobj=BytesIO(data)) if data.startswith(GZIP_MAGIC) else BytesIO(data)
+        image = nib.Nifti1Image.from_stream(cast(IOBase, stream))
+        shape = _checked_shape(image.header, name)
+        voxels = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape)
+        affine = np.asarray(image.affine, dtype=np.float64)
+    except DAMAGE as error:
+        raise MalformedImageError(f"{name}: expected a whole NIfTI-1 image (.nii or .nii.gz), found damage.") from error
+    return Volume(voxels, affine)
+
+
+def encode_nifti(volume: Volume) -> bytes:
+    """The volume as a .nii.gz file, without a time stamp, so that equal volumes give equal bytes."""
+    image = nib.Nifti1Image(volume.voxels, volume.affine)
+    image.header.set_xyzt_units("mm")
+    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+
+
+def _checked_shape(header: nib.Nifti1Header, name: str) -> tuple[int, int, int]:
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise MalformedImageError(f"{name}: expected integer or real voxels, found {dtype}.")
+    shape = header.get_data_shape()
+    if len(shape) < 3 or any(length != 1 for length in shape[3:]) or min(shape) < 1:
+        raise MalformedImageError(f"{name}: expected a three-dimensional image, found shape {shape}.")
+    x, y, z = (int(length) for length in shape[:3])
+    if x * y * z > MAX_VOXELS:
+        raise OversizedImageError(f"{name}: expected at most {MAX_VOXELS} voxels, found {x} x {y} x {z}.")
+    return x, y, z

@@ -1,0 +1,135 @@
+"""Checkpoints: a safetensors file and a JSON card that says what the network is and where it came from."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from service.segmentation.case import Modality
+from service.segmentation.errors import WeightsError
+from service.segmentation.labels import Region
+from service.segmentation.network import UNet, place
+from service.segmentation.normalise import NORMALISATION
+
+CHANNELS = tuple(str(modality) for modality in Modality)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint is: everything needed to rebuild it, and to judge it."""
+
+    name: str
+    version: str
+    regions: tuple[Region, ...]  # one: two softmax channels; all three: three sigmoid channels (the paper's 3C)
+    width: int
+    depth: int
+    licence: str
+    intended_use: str
+    attribution: str
+    channels: tuple[str, ...] = CHANNELS
+    normalisation: str = NORMALISATION
+    training: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""  # of the safetensors file
+
+    @property
+    def out_channels(self) -> int:
+        """Background and foreground for one region, else one channel per region (section III.B)."""
+        return 2 if len(self.regions) == 1 else len(self.regions)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network in evaluation mode, and its card."""
+
+    network: nn.Module
+    card: Card
+
+
+@dataclass(frozen=True)
+class Model:
+    """Checkpoints that together predict each region once, on the device where they live."""
+
+    checkpoints: tuple[Checkpoint, ...]
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """The name that the cards share."""
+        return self.checkpoints[0].card.name
+
+    @property
+    def version(self) -> str:
+        """The version that the cards share."""
+        return self.checkpoints[0].card.version
+
+    @property
+    def sha256(self) -> str:
+        """One hash over the hashes of all checkpoints."""
+        return hashlib.sha256("".join(c.card.sha256 for c in self.checkpoints).encode()).hexdigest()
+
+
+def load_model(folder: Path, device: torch.device) -> Model:
+    """Every checkpoint of a folder, on one device.
+
+    Raises WeightsError where a card or file is missing, damaged or does not fit this code, where the bytes differ from
+    the card's hash, and where the checkpoints do not cover each region exactly once under one name and version.
+    """
+    checkpoints = tuple(_load_checkpoint(path, device) for path in sorted(folder.glob("*.json")))
+    covered = sorted(region for checkpoint in checkpoints for region in checkpoint.card.regions)
+    if covered != sorted(Region):
+        raise WeightsError(f"Weights: expected each of WT, TC, ET once, found {', '.join(covered) or 'no card'}.")
+    if len({(checkpoint.card.name, checkpoint.card.version) for checkpoint in checkpoints}) > 1:
+        raise WeightsError("Weights: expected one name and version on all cards, found several.")
+    return Model(checkpoints, device)
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write weights and card, completed with the weights' hash, as `<regions>.safetensors` and `<regions>.json`."""
+    stem = "-".join(checkpoint.card.regions).lower()
+    tensors = checkpoint.network.state_dict()
+    data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    card = replace(checkpoint.card, sha256=hashlib.sha256(data).hexdigest())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{stem}.safetensors").write_bytes(data)
+    (folder / f"{stem}.json").write_text(json.dumps(asdict(card), indent=2) + "\n")
+
+
+def _load_checkpoint(card_path: Path, device: torch.device) -> Checkpoint:
+    name = card_path.stem
+    card = _read_card(card_path)
+    try:
+        data = card_path.with_suffix(".safetensors").read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{name}: expected a safetensors file beside the card, found none.") from error
+    if (found := hashlib.sha256(data).hexdigest()) != card.sha256:
+        raise WeightsError(f"{name}: expected weights of SHA-256 {card.sha256}, found {found}.")
+    network = UNet(card.out_channels, card.width, card.depth)
+    try:
+        network.load_state_dict(safetensors.torch.load(data))
+    except (RuntimeError, SafetensorError) as error:
+        raise WeightsError(f"{name}: expected a U-Net of width {card.width}, depth {card.depth}; {error}") from error
+    return Checkpoint(place(network.eval(), device), card)
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        entries = json.loads(path.read_text())
+        entries["regions"] = tuple(Region(region) for region in entries["regions"])
+        entries["channels"] = tuple(entries["channels"])
+        card = Card(**entries)
+    except (ValueError, KeyError, TypeError) as error:
+        expected = ", ".join(entry.name for entry in fields(Card))
+        raise WeightsError(f"{path.stem}: expected a card with {expected}; {error}") from error
+    if card.channels != CHANNELS:
+        raise WeightsError(f"{path.stem}: expected channels {CHANNELS}, found {card.channels}.")
+    if card.normalisation != NORMALISATION:
+        raise WeightsError(f"{path.stem}: expected normalisation {NORMALISATION!r}, found {card.normalisation!r}.")
+    return card

@@ -1,0 +1,47 @@
+"""A phantom, networks with known answers, and a service that holds them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from known_networks import known_model, save_model
+
+from service.app import create_app
+from service.phantom import encode_phantom, make_phantom, zip_files
+from service.segmentation.volume import Volume
+from service.segmentation.weights import Model
+from service.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def phantom() -> dict[str, Volume]:
+    """The phantom on the grid of a BraTS case."""
+    return make_phantom()
+
+
+@pytest.fixture(scope="session")
+def phantom_files(phantom: dict[str, Volume]) -> dict[str, bytes]:
+    """The phantom's NIfTI files by name."""
+    return encode_phantom(phantom)
+
+
+@pytest.fixture(scope="session")
+def phantom_zip(phantom_files: dict[str, bytes]) -> bytes:
+    """The phantom as a client would send it."""
+    return zip_files(phantom_files)
+
+
+@pytest.fixture(scope="session")
+def model(phantom: dict[str, Volume]) -> Model:
+    """Networks with known answers on the phantom."""
+    return known_model(phantom)
+
+
+@pytest.fixture(scope="session")
+def client(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A service, started, that holds the known networks and takes bodies of up to 16 MiB."""
+    weights: Path = save_model(tmp_path_factory.mktemp("weights"), model)
+    settings = Settings(weights=weights, device="cpu", max_upload_mib=16, max_unpacked_mib=128)
+    with TestClient(create_app(settings), raise_server_exceptions=False) as started:
+        yield started

@@ -1,0 +1,86 @@
+"""Real U-Nets with weights set by hand so that their answer is known: each fires where one modality passes a threshold."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from service.segmentation.case import Modality
+from service.segmentation.labels import Region
+from service.segmentation.network import UNet
+from service.segmentation.normalise import NormalisedCase
+from service.segmentation.volume import Volume
+from service.segmentation.weights import Card, Checkpoint, Model, save_checkpoint
+
+# Phantom intensities between the tissue that a region holds and the one around it: above, or below for T1.
+THRESHOLDS = {
+    Region.WT: (Modality.FLAIR, +1, 445.5),
+    Region.TC: (Modality.T1, -1, 245.5),  # fires in the ventricles too, where nesting must silence it
+    Region.ET: (Modality.T1GD, +1, 600.5),
+}
+
+
+def threshold_network(modality: Modality, sign: int, threshold: float) -> UNet:
+    """A U-Net of width and depth 1 whose foreground is where sign * (score - threshold) is positive."""
+    network = UNet(out_channels=2, width=1, depth=1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        first, first_norm, _, second, second_norm, _ = network.enter
+        first.weight[0, list(Modality).index(modality), 1, 1] = sign
+        first_norm.bias.fill_(-sign * threshold)
+        decoder = network.up[0].convolve
+        for convolution in (second, decoder[0], decoder[3]):
+            convolution.weight[0, 0, 1, 1] = 1  # the skip connection's feature, passed on unchanged
+        for norm in (first_norm, second_norm, decoder[1], decoder[4]):
+            norm.weight.fill_(1)
+            norm.running_var.fill_(1 - norm.eps)
+        network.classify.weight[1] = 1e4  # foreground wins wherever anything is left after the ReLU
+        network.classify.bias[0] = 1e-3
+    return network.eval()
+
+
+def make_card(*regions: Region, **changes: object) -> Card:
+    """A card for a test network."""
+    entries = {"width": 1, "depth": 1, "licence": "none", "attribution": "none", "intended_use": "tests"}
+    return Card(name="known", version="1", regions=regions, **(entries | changes))
+
+
+def known_model(images: dict[str, Volume]) -> Model:
+    """Three networks whose thresholds are the phantom's intensities, in the scores of these very images."""
+    checkpoints = []
+    for region, (modality, sign, intensity) in THRESHOLDS.items():
+        brain = np.any([images[name].voxels != 0 for name in Modality], axis=0)
+        inside = images[modality].voxels[brain].astype(np.float64)
+        network = threshold_network(modality, sign, (intensity - inside.mean()) / inside.std())
+        checkpoints.append(Checkpoint(network, make_card(region)))
+    return Model(tuple(checkpoints), torch.device("cpu"))
+
+
+def save_model(folder: Path, model: Model) -> Path:
+    """Write a model as the service loads it."""
+    for checkpoint in model.checkpoints:
+        save_checkpoint(folder, checkpoint)
+    return folder
+
+
+def known_masks(images: dict[str, Volume]) -> dict[Region, np.ndarray]:
+    """What the known networks answer, worked out without them."""
+    fired = {
+        region: sign * images[modality].voxels > sign * intensity
+        for region, (modality, sign, intensity) in THRESHOLDS.items()
+    }
+    brain = np.any([images[name].voxels != 0 for name in Modality], axis=0)
+    whole = fired[Region.WT] & brain
+    core = fired[Region.TC] & whole
+    return {Region.WT: whole, Region.TC: core, Region.ET: fired[Region.ET] & core}
+
+
+def centroid_mm(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """The centre of a mask in RAS+ millimetres."""
+    return affine[:3, :3] @ np.argwhere(mask).mean(axis=0) + affine[:3, 3]
+
+
+def central_slices(case: NormalisedCase) -> np.ndarray:
+    """One axial slice (1, 4, Y, X) through the middle of a case."""
+    return case.scores[..., [case.scores.shape[-1] // 2]].transpose(3, 0, 2, 1)

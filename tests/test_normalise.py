@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from service.segmentation.case import Modality
+from service.segmentation.errors import IntensityError
+from service.segmentation.normalise import normalise
+from service.segmentation.volume import Volume
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def head() -> dict[Modality, Volume]:
+    """Random intensities, some negative, in a box of brain within air."""
+    voxels = np.zeros((4, 12, 14, 16), np.float32)
+    voxels[:, 2:9, 3:11, 4:13] = np.random.default_rng(0).normal(5, 10, size=(4, 7, 8, 9))
+    return {modality: Volume(image, LPS) for modality, image in zip(Modality, voxels, strict=True)}
+
+
+def test_scores_have_mean_zero_and_deviation_one_over_the_brain():
+    case = normalise(head())
+    assert case.scores.shape == (4, 7, 8, 9)
+    assert case.scores.mean(axis=(1, 2, 3)) == pytest.approx(np.zeros(4), abs=1e-6)
+    assert case.scores.std(axis=(1, 2, 3)) == pytest.approx(np.ones(4), abs=1e-6)
+    assert case.brain_ml == pytest.approx(7 * 8 * 9 / 1000)
+
+
+def test_a_voxel_that_is_zero_in_one_modality_only_is_brain():
+    images = head()
+    images[Modality.T1].voxels[5, 5, 5] = 0
+    assert normalise(images).scores[0, 3, 2, 1] != 0
+
+
+def test_brain_is_cropped_and_put_back_in_its_place():
+    case = normalise(head())
+    assert np.array_equal(case.uncrop(case.scores[0] != 0), head()[Modality.T1].voxels != 0)
+
+
+def test_the_images_are_not_modified():
+    images = head()
+    normalise(images)
+    assert np.array_equal(images[Modality.T2].voxels, head()[Modality.T2].voxels)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_intensity_that_is_not_finite_is_refused(value):
+    images = head()
+    images[Modality.T2].voxels[5, 5, 5] = value
+    with pytest.raises(IntensityError, match="T2: expected finite"):
+        normalise(images)
+
+
+def test_a_constant_modality_is_refused():
+    images = head()
+    images[Modality.FLAIR].voxels[images[Modality.FLAIR].voxels != 0] = 3
+    with pytest.raises(IntensityError, match="FLAIR: expected varying intensities, found 3"):
+        normalise(images)
+
+
+def test_an_empty_case_is_refused():
+    with pytest.raises(IntensityError, match="found zero in every voxel"):
+        normalise({modality: Volume(np.zeros((4, 4, 4), np.float32), LPS) for modality in Modality})

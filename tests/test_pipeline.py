@@ -1,0 +1,108 @@
+from contextlib import nullcontext
+from itertools import permutations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from known_networks import centroid_mm, known_masks
+
+from service.phantom import TUMOUR, encode_phantom, make_phantom
+from service.segmentation.case import GROUND_TRUTH, Modality
+from service.segmentation.geometry import LPS_AXES
+from service.segmentation.labels import EnhancingLabel, Region, label_map, region_masks
+from service.segmentation.pipeline import segment
+from service.segmentation.volume import Grid, Volume
+
+
+@pytest.fixture(scope="module")
+def plain(phantom_files, model):
+    return segment(phantom_files, model)
+
+
+def test_the_mask_is_exactly_what_the_networks_fire_on(plain, phantom):
+    expected = label_map(known_masks(phantom), EnhancingLabel.BRATS_2022)
+    assert np.array_equal(plain.labels.voxels, expected)
+    assert np.array_equal(plain.labels.affine, phantom["T1"].affine)
+
+
+def test_volumes_are_those_of_the_phantoms_ellipsoids(plain):
+    for region, ellipsoid in TUMOUR.items():
+        assert plain.volumes_ml[region] == pytest.approx(ellipsoid.volume_ml, rel=0.03)
+
+
+def test_scores_against_the_true_shapes_are_high(plain):
+    assert all(scores.dice > 0.95 and scores.hd95_mm <= 2 for scores in plain.agreement.values())
+
+
+def test_what_fires_outside_the_tumour_is_nested_away_and_counted(plain, phantom):
+    fluid_and_core = (phantom["T1"].voxels < 245.5) & (phantom["T1"].voxels != 0)
+    changed = fluid_and_core & ~known_masks(phantom)[Region.TC]
+    assert changed.sum() > 1000
+    assert plain.voxels_changed_by_nesting == changed.sum()
+
+
+def test_the_enhancing_tumour_is_3_on_request(phantom_files, model, plain):
+    labels = segment(phantom_files, model, EnhancingLabel.BRATS_2023).labels.voxels
+    assert np.array_equal(labels == 3, plain.labels.voxels == 4)
+    assert not (labels == 4).any()
+
+
+def test_a_case_without_ground_truth_has_no_scores(phantom, model):
+    images = {name: volume for name, volume in phantom.items() if name != GROUND_TRUTH}
+    assert segment(encode_phantom(images), model).agreement is None
+
+
+def test_a_head_with_its_skull_is_warned_of(phantom, model, plain):
+    assert plain.warnings == ()
+    noisy = {name: Volume(phantom[name].voxels + np.int16(3), phantom[name].affine) for name in Modality}
+    [warning] = segment(encode_phantom(noisy), model).warnings
+    assert "probably not skull-stripped" in warning
+
+
+def test_every_stage_is_watched_in_its_order(phantom_files, model):
+    seen = []
+    segment(phantom_files, model, stage=lambda name: nullcontext(seen.append(name)))
+    assert seen == ["read", "normalise", "predict", "fuse", "measure"]
+
+
+def reoriented(volume: Volume, order, flips) -> Volume:
+    """The same image stored with its axes permuted and flipped."""
+    image = nib.Nifti1Image(volume.voxels, volume.affine)
+    turned = image.as_reoriented(np.array([[axis, flip] for axis, flip in zip(order, flips, strict=True)]))
+    return Volume(np.asarray(turned.dataobj), turned.affine)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3)))[1:4], ids=str)
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)], ids=str)
+def test_a_case_stored_in_another_orientation_gets_the_same_mask(order, flips, phantom, model, plain):
+    turned = {name: reoriented(volume, order, flips) for name, volume in phantom.items()}
+    labels = segment(encode_phantom(turned), model).labels
+    assert np.array_equal(labels.voxels, reoriented(plain.labels, order, flips).voxels)
+    assert np.array_equal(labels.affine, turned["T1"].affine)
+
+
+def oblique(spacing_mm: tuple[float, float, float], shape: tuple[int, int, int]) -> Grid:
+    """A grid tilted by 12 degrees about the left-right axis, around the middle of the phantom."""
+    tilt = np.deg2rad(12)
+    turn = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ LPS_AXES @ np.diag(spacing_mm)
+    affine[:3, 3] = [-120, -122, 78] - affine[:3, :3] @ (np.array(shape) / 2)
+    return Grid(shape, affine)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [Grid((120, 120, 78), np.diag([-2.0, -2.0, 2.0, 1.0])), oblique((1.1, 0.9, 3.0), (150, 220, 70))],
+    ids=["2-mm", "oblique"],
+)
+def test_a_case_on_another_grid_gets_the_same_tumour_in_the_same_place(grid, model, plain):
+    phantom = make_phantom(grid)
+    found = segment(encode_phantom(phantom), model)
+    assert found.labels.grid.shape == grid.shape
+    assert np.allclose(found.labels.affine, grid.affine, atol=1e-4)
+    for region, mask in region_masks(plain.labels.voxels).items():
+        expected_mm = centroid_mm(mask, plain.labels.affine)
+        found_mm = centroid_mm(region_masks(found.labels.voxels)[region], found.labels.affine)
+        assert found_mm == pytest.approx(expected_mm, abs=0.5)
+        assert found.agreement[region].dice > 0.85
