@@ -56,8 +56,8 @@ TISSUES: Mapping[str, tuple[float, float, float, float]] = {
     "white matter": (400, 410, 330, 300),
     "fluid": (130, 140, 900, 90),
     "oedema": (290, 290, 700, 700),
-    "enhancing": (200, 800, 560, 580),
-    "necrosis": (170, 190, 800, 520),
+    "enhancing": (200, 800, 560, 620),
+    "necrosis": (170, 190, 800, 600),
 }
 
 

@@ -7,16 +7,17 @@ import torch
 
 from service.segmentation.case import Modality
 from service.segmentation.labels import Region
-from service.segmentation.network import UNet
-from service.segmentation.normalise import NormalisedCase
+from service.segmentation.network import UNet, place
 from service.segmentation.volume import Volume
 from service.segmentation.weights import Card, Checkpoint, Model, save_checkpoint
 
+CPU = torch.device("cpu")
+
 # Phantom intensities between the tissue that a region holds and the one around it: above, or below for T1.
 THRESHOLDS = {
-    Region.WT: (Modality.FLAIR, +1, 445.5),
+    Region.WT: (Modality.FLAIR, +1, 500.5),
     Region.TC: (Modality.T1, -1, 245.5),  # fires in the ventricles too, where nesting must silence it
-    Region.ET: (Modality.T1GD, +1, 600.5),
+    Region.ET: (Modality.T1GD, +1, 520.5),
 }
 
 
@@ -53,8 +54,8 @@ def known_model(images: dict[str, Volume]) -> Model:
         brain = np.any([images[name].voxels != 0 for name in Modality], axis=0)
         inside = images[modality].voxels[brain].astype(np.float64)
         network = threshold_network(modality, sign, (intensity - inside.mean()) / inside.std())
-        checkpoints.append(Checkpoint(network, make_card(region)))
-    return Model(tuple(checkpoints), torch.device("cpu"))
+        checkpoints.append(Checkpoint(place(network, CPU), make_card(region)))
+    return Model(tuple(checkpoints), CPU)
 
 
 def save_model(folder: Path, model: Model) -> Path:
@@ -64,23 +65,22 @@ def save_model(folder: Path, model: Model) -> Path:
     return folder
 
 
-def known_masks(images: dict[str, Volume]) -> dict[Region, np.ndarray]:
-    """What the known networks answer, worked out without them."""
-    fired = {
-        region: sign * images[modality].voxels > sign * intensity
+def fired_masks(images: dict[str, Volume]) -> dict[Region, np.ndarray]:
+    """Where each known network fires, worked out without it."""
+    brain = np.any([images[name].voxels != 0 for name in Modality], axis=0)
+    return {
+        region: (sign * images[modality].voxels > sign * intensity) & brain
         for region, (modality, sign, intensity) in THRESHOLDS.items()
     }
-    brain = np.any([images[name].voxels != 0 for name in Modality], axis=0)
-    whole = fired[Region.WT] & brain
-    core = fired[Region.TC] & whole
-    return {Region.WT: whole, Region.TC: core, Region.ET: fired[Region.ET] & core}
+
+
+def known_masks(images: dict[str, Volume]) -> dict[Region, np.ndarray]:
+    """What the known networks answer together: each region within the one around it."""
+    whole, core, enhancing = fired_masks(images).values()
+    return {Region.WT: whole, Region.TC: core & whole, Region.ET: enhancing & core & whole}
 
 
 def centroid_mm(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """The centre of a mask in RAS+ millimetres."""
     return affine[:3, :3] @ np.argwhere(mask).mean(axis=0) + affine[:3, 3]
 
-
-def central_slices(case: NormalisedCase) -> np.ndarray:
-    """One axial slice (1, 4, Y, X) through the middle of a case."""
-    return case.scores[..., [case.scores.shape[-1] // 2]].transpose(3, 0, 2, 1)

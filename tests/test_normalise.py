@@ -35,6 +35,16 @@ def test_brain_is_cropped_and_put_back_in_its_place():
     assert np.array_equal(case.uncrop(case.scores[0] != 0), head()[Modality.T1].voxels != 0)
 
 
+def test_resampling_mixes_no_air_into_the_brain():
+    coarse = np.diag([-2.0, -2.0, 2.0, 1.0])
+    images = {modality: Volume(image.voxels, coarse) for modality, image in head().items()}
+    for image in images.values():
+        image.voxels[image.voxels != 0] = 100
+        image.voxels[5, 5, 5] = 101
+    scores = normalise(images).scores
+    assert (scores[scores != 0] > -1).all()  # nothing lies between the constant brain and the air
+
+
 def test_the_images_are_not_modified():
     images = head()
     normalise(images)

@@ -4,7 +4,7 @@ from itertools import permutations
 import nibabel as nib
 import numpy as np
 import pytest
-from known_networks import centroid_mm, known_masks
+from known_networks import centroid_mm, fired_masks, known_masks
 
 from service.phantom import TUMOUR, encode_phantom, make_phantom
 from service.segmentation.case import GROUND_TRUTH, Modality
@@ -35,10 +35,10 @@ def test_scores_against_the_true_shapes_are_high(plain):
 
 
 def test_what_fires_outside_the_tumour_is_nested_away_and_counted(plain, phantom):
-    fluid_and_core = (phantom["T1"].voxels < 245.5) & (phantom["T1"].voxels != 0)
-    changed = fluid_and_core & ~known_masks(phantom)[Region.TC]
-    assert changed.sum() > 1000
-    assert plain.voxels_changed_by_nesting == changed.sum()
+    fired, nested = fired_masks(phantom), known_masks(phantom)
+    changed = np.any([fired[region] & ~nested[region] for region in Region], axis=0).sum()
+    assert changed > 1000  # the ventricles, for one
+    assert plain.voxels_changed_by_nesting == changed
 
 
 def test_the_enhancing_tumour_is_3_on_request(phantom_files, model, plain):
@@ -52,9 +52,10 @@ def test_a_case_without_ground_truth_has_no_scores(phantom, model):
     assert segment(encode_phantom(images), model).agreement is None
 
 
-def test_a_head_with_its_skull_is_warned_of(phantom, model, plain):
+def test_a_background_that_is_not_zero_is_warned_of(model, plain):
     assert plain.warnings == ()
-    noisy = {name: Volume(phantom[name].voxels + np.int16(3), phantom[name].affine) for name in Modality}
+    coarse = make_phantom(Grid((60, 60, 39), np.diag([-4.0, -4.0, 4.0, 1.0])))
+    noisy = {name: Volume(coarse[name].voxels + np.int16(3), coarse[name].affine) for name in Modality}
     [warning] = segment(encode_phantom(noisy), model).warnings
     assert "probably not skull-stripped" in warning
 
@@ -81,19 +82,24 @@ def test_a_case_stored_in_another_orientation_gets_the_same_mask(order, flips, p
     assert np.array_equal(labels.affine, turned["T1"].affine)
 
 
+def two_mm() -> Grid:
+    """The slab of the phantom in voxels of 2 mm."""
+    return Grid((75, 90, 25), np.array([[-2, 0, 0, -45], [0, -2, 0, -30], [0, 0, 2, 71], [0, 0, 0, 1.0]]))
+
+
 def oblique(spacing_mm: tuple[float, float, float], shape: tuple[int, int, int]) -> Grid:
-    """A grid tilted by 12 degrees about the left-right axis, around the middle of the phantom."""
+    """A grid tilted by 12 degrees about the left-right axis, around the middle of the slab."""
     tilt = np.deg2rad(12)
     turn = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
     affine = np.eye(4)
     affine[:3, :3] = turn @ LPS_AXES @ np.diag(spacing_mm)
-    affine[:3, 3] = [-120, -122, 78] - affine[:3, :3] @ (np.array(shape) / 2)
+    affine[:3, 3] = [-120, -122, 96] - affine[:3, :3] @ (np.array(shape) / 2)
     return Grid(shape, affine)
 
 
 @pytest.mark.parametrize(
     "grid",
-    [Grid((120, 120, 78), np.diag([-2.0, -2.0, 2.0, 1.0])), oblique((1.1, 0.9, 3.0), (150, 220, 70))],
+    [two_mm(), oblique((1.1, 0.9, 3.0), (140, 200, 22))],
     ids=["2-mm", "oblique"],
 )
 def test_a_case_on_another_grid_gets_the_same_tumour_in_the_same_place(grid, model, plain):
@@ -105,4 +111,4 @@ def test_a_case_on_another_grid_gets_the_same_tumour_in_the_same_place(grid, mod
         expected_mm = centroid_mm(mask, plain.labels.affine)
         found_mm = centroid_mm(region_masks(found.labels.voxels)[region], found.labels.affine)
         assert found_mm == pytest.approx(expected_mm, abs=0.5)
-        assert found.agreement[region].dice > 0.85
+        assert found.agreement[region].dice > 0.95

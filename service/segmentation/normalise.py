@@ -38,12 +38,15 @@ def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
     Raises GeometryError, and IntensityError where there is no brain or a modality cannot be normalised.
     """
     grid = working_grid(images[Modality.T1].grid)
-    resampled = [resample(images[modality], grid) for modality in Modality]
-    brain = np.logical_or.reduce([image != 0 for image in resampled])
+    not_zero = np.logical_or.reduce([images[modality].voxels != 0 for modality in Modality])
+    brain_share = resample(Volume(not_zero, images[Modality.T1].affine), grid)
+    brain = brain_share >= 0.5
     if not brain.any():
         raise IntensityError("Expected a brain, found zero in every voxel of every modality.")
     box = bounding_box(brain)
-    scores = z_score(np.stack([image[box] for image in resampled]), brain[box])
+    # Interpolation mixes air into the rim of the brain; dividing by the brain's share takes it out again.
+    rim = np.maximum(brain_share[box], 0.5)
+    scores = z_score(np.stack([resample(images[modality], grid)[box] / rim for modality in Modality]), brain[box])
     return NormalisedCase(scores, box, grid, brain_ml=float(brain.sum()) * grid.voxel_ml)
 
 

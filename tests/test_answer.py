@@ -1,0 +1,27 @@
+import pytest
+
+from service.answer import GZIP, JSON, ZIP, choose_media_type
+from service.errors import NotAcceptableError
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        ("*/*", ZIP),
+        ("application/*", ZIP),
+        ("application/json", JSON),
+        ("Application/GZIP", GZIP),
+        ("text/html, application/json;q=0.9, */*;q=0.1", JSON),
+        ("application/zip;q=0.2, application/json;q=0.3", JSON),
+        ("application/zip;q=0, */*", JSON),
+        ("application/json;q=nonsense, application/gzip;q=0.1", GZIP),
+    ],
+)
+def test_the_client_gets_what_it_likes_best(accept, chosen):
+    assert choose_media_type(accept) == chosen
+
+
+@pytest.mark.parametrize("accept", ["image/png", "application/zip;q=0", ""])
+def test_a_client_that_takes_none_of_them_is_told_what_there_is(accept):
+    with pytest.raises(NotAcceptableError, match="application/zip, application/json, application/gzip"):
+        choose_media_type(accept)

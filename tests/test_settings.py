@@ -1,0 +1,22 @@
+import pytest
+
+from service.errors import SettingsError
+from service.settings import DEFAULT_WEIGHTS, read_settings
+
+
+def test_without_variables_the_service_stays_on_loopback_with_the_bundled_weights():
+    settings = read_settings({"PATH": "/bin"})
+    assert (settings.host, settings.port, settings.weights) == ("127.0.0.1", 8000, DEFAULT_WEIGHTS)
+
+
+def test_variables_set_the_fields_of_their_names():
+    settings = read_settings({"GLIOSERVE_PORT": "9000", "GLIOSERVE_DEVICE": "cpu"})
+    assert (settings.port, settings.device) == (9000, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("GLIOSERVE_PROT", "9000"), ("GLIOSERVE_PORT", "many"), ("GLIOSERVE_DEVICE", "tpu")]
+)
+def test_a_variable_that_means_nothing_is_named(name, value):
+    with pytest.raises(SettingsError, match=name):
+        read_settings({name: value})
