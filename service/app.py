@@ -53,6 +53,6 @@ def _start_worker(settings: Settings) -> Worker:
     """Load the weights and segment the phantom once: the first request must not pay for what only first calls do."""
     cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
     worker = Worker(load_model(settings.weights, torch.device("cuda" if cuda else "cpu")), settings.max_unpacked_mib)
-    case = phantom.zip_files(phantom.encode_phantom(phantom.make_phantom()))
+    case = phantom.zip_files(phantom.encode_phantom(phantom.make_phantom(phantom.SLAB_GRID)))
     worker.segment_now({ZIP_PART: BytesIO(case)}, EnhancingLabel.BRATS_2022, answer.ZIP)
     return worker

@@ -14,6 +14,8 @@ from service.segmentation.labels import EnhancingLabel, Region, label_map
 from service.segmentation.volume import Grid, Volume, encode_nifti
 
 BRATS_GRID = Grid((240, 240, 155), np.diag([-1.0, -1.0, 1.0, 1.0]))  # LPS, 1 mm; the corner voxel is the origin
+# 50 of its slices, cropped to the brain: the whole tumour for a fraction of the work.
+SLAB_GRID = Grid((150, 180, 50), np.array([[-1, 0, 0, -45], [0, -1, 0, -30], [0, 0, 1, 71], [0, 0, 0, 1.0]]))
 
 ENDINGS = {Modality.T1: "t1", Modality.T1GD: "t1ce", Modality.T2: "t2", Modality.FLAIR: "flair", GROUND_TRUTH: "seg"}
 

@@ -1,26 +1,22 @@
 """A phantom, networks with known answers, and a service that holds them."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from known_networks import known_model, save_model
 
 from service.app import create_app
-from service.phantom import encode_phantom, make_phantom, zip_files
-from service.segmentation.volume import Grid, Volume
+from service.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
+from service.segmentation.volume import Volume
 from service.segmentation.weights import Model
 from service.settings import Settings
-
-SLAB = Grid((150, 180, 50), np.array([[-1, 0, 0, -45], [0, -1, 0, -30], [0, 0, 1, 71], [0, 0, 0, 1.0]]))
 
 
 @pytest.fixture(scope="session")
 def phantom() -> dict[str, Volume]:
     """The phantom on a slab of a BraTS grid, 50 axial slices around the tumour: enough, and quick."""
-    return make_phantom(SLAB)
+    return make_phantom(SLAB_GRID)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +40,7 @@ def model(phantom: dict[str, Volume]) -> Model:
 @pytest.fixture(scope="session")
 def client(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A service, started, that holds the known networks and takes bodies of up to 16 MiB."""
-    weights: Path = save_model(tmp_path_factory.mktemp("weights"), model)
+    weights = save_model(tmp_path_factory.mktemp("weights"), model)
     settings = Settings(weights=weights, device="cpu", max_upload_mib=16, max_unpacked_mib=128)
     with TestClient(create_app(settings), raise_server_exceptions=False) as started:
         yield started

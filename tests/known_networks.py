@@ -1,4 +1,4 @@
-"""Real U-Nets with weights set by hand so that their answer is known: each fires where one modality passes a threshold."""
+"""Real U-Nets, their weights set by hand so that the answer is known: where one modality passes a threshold."""
 
 from pathlib import Path
 
@@ -83,4 +83,3 @@ def known_masks(images: dict[str, Volume]) -> dict[Region, np.ndarray]:
 def centroid_mm(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """The centre of a mask in RAS+ millimetres."""
     return affine[:3, :3] @ np.argwhere(mask).mean(axis=0) + affine[:3, 3]
-

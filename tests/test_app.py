@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 import pytest
 from fastapi.testclient import TestClient
-from known_networks import make_card, threshold_network
+from known_networks import make_card, save_model, threshold_network
 from torch import nn
 
 from service.app import create_app
@@ -44,42 +44,63 @@ def gate():
 
 
 @pytest.fixture
-def gated_client(gate, model):
-    """A service whose network waits at the gate; its weights are not loaded, the lifespan does not run."""
-    app = create_app(Settings(device="cpu"))
-    networks = (Checkpoint(gate, make_card(Region.WT)), *(c for c in model.checkpoints if Region.WT not in c.card.regions))
-    app.state.worker = Worker(Model(networks, model.device), max_unpacked_mib=128)
-    return TestClient(app)
+def gated(gate, model, tmp_path):
+    """A service, started, whose first network waits at the gate."""
+    app = create_app(Settings(weights=save_model(tmp_path, model), device="cpu"))
+    networks = [checkpoint for checkpoint in model.checkpoints if checkpoint.card.regions != (Region.WT,)]
+    with TestClient(app) as started:
+        gated_model = Model((Checkpoint(gate, make_card(Region.WT)), *networks), model.device)
+        app.state.worker = Worker(gated_model, max_unpacked_mib=128)
+        yield started
 
 
-def test_the_service_answers_others_while_it_computes(gate, gated_client, phantom_zip):
-    answers = []
-    request = Thread(target=lambda: answers.append(gated_client.post("/segment", files={"file": phantom_zip})))
+def post_in_background(client, body, answers):
+    request = Thread(target=lambda: answers.append(client.post("/segment", files={"file": body}).status_code))
     request.start()
+    return request
+
+
+def test_the_service_answers_others_while_it_computes(gate, gated, phantom_zip):
+    answers = []
+    request = post_in_background(gated, phantom_zip, answers)
     assert gate.asked.wait(timeout=60)
-    assert gated_client.get("/livez").status_code == 200
+    assert gated.get("/livez").status_code == 200
     assert answers == []
     gate.let.set()
     request.join(timeout=60)
-    assert answers[0].status_code == 200
+    assert answers == [200]
 
 
-def test_cases_take_turns(gate, gated_client, phantom_zip):
-    with gated_client as started:  # one event loop for all requests; its start-up loads the bundled weights
-        started.app.state.worker = gated_client_worker = Worker(
-            Model((Checkpoint(gate, make_card(*Region, width=1)),), started.app.state.worker.model.device), 128
-        )
-        gate.network = threshold_three_channels()
-        gate.let.set()
-        answers = []
-        requests = [
-            Thread(target=lambda: answers.append(started.post("/segment", files={"file": phantom_zip}).status_code))
-            for _ in range(3)
-        ]
-        for request in requests:
-            request.start()
-        for request in requests:
-            request.join(timeout=60)
+def test_cases_take_turns(gate, gated, phantom_zip):
+    gate.let.set()
+    answers = []
+    for request in [post_in_background(gated, phantom_zip, answers) for _ in range(3)]:
+        request.join(timeout=60)
     assert answers == [200] * 3
     assert gate.most_inside == 1
-    assert gated_client_worker
+
+
+def test_before_the_weights_are_loaded_the_service_is_alive_but_not_ready(phantom_zip):
+    client = TestClient(create_app(Settings(device="cpu")))  # not entered, so not started
+    assert client.get("/livez").status_code == 200
+    for response in (client.get("/readyz"), client.post("/segment", files={"file": phantom_zip})):
+        assert response.status_code == 503
+        assert response.json()["type"] == "urn:glioserve:problem:not-ready"
+
+
+def test_a_service_that_cannot_load_its_weights_does_not_start(tmp_path):
+    with pytest.raises(WeightsError), TestClient(create_app(Settings(weights=tmp_path, device="cpu"))):
+        pass
+
+
+def test_a_failure_of_our_own_is_a_problem_without_details(gated, phantom_zip, monkeypatch):
+    monkeypatch.setattr(gated.app.state.worker, "segment_now", lambda *_: 1 / 0)
+    client = TestClient(gated.app, raise_server_exceptions=False)
+    response = client.post("/segment", files={"file": phantom_zip})
+    assert response.status_code == 500
+    assert response.json()["type"] == "urn:glioserve:problem:internal"
+    assert "division" not in response.text
+
+
+def test_the_openapi_document_is_the_one_in_the_repository():
+    assert create_app(Settings()).openapi() == json.loads(DOCUMENT.read_text())

@@ -22,7 +22,7 @@ def grid_around_ball(axes: np.ndarray, shape: tuple[int, int, int]) -> Grid:
     """A grid with these steps, whose middle is near the ball."""
     affine = np.eye(4)
     affine[:3, :3] = axes
-    affine[:3, 3] = CENTRE_MM + [2.5, -1.5, 3.0] - axes @ (np.array(shape) // 2)
+    affine[:3, 3] = CENTRE_MM + np.array([2.5, -1.5, 3.0]) - axes @ (np.array(shape) // 2)
     return Grid(shape, affine)
 
 

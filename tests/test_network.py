@@ -11,7 +11,9 @@ def test_the_default_size_is_the_one_the_cards_state():
 def test_width_64_is_the_papers_size():
     with torch.device("meta"):
         network = UNet(out_channels=2, width=64)
-    assert sum(parameter.numel() for parameter in network.parameters()) == 31_037_698 + 64 * 9  # the published U-Net for 3 channels, and one more
+    assert (
+        sum(parameter.numel() for parameter in network.parameters()) == 31_037_698 + 64 * 9
+    )  # the published U-Net for 3 channels, and one more
 
 
 @pytest.mark.parametrize(("width", "depth", "channels"), [(2, 1, 2), (3, 2, 3), (2, 4, 2)])

@@ -77,7 +77,7 @@ def test_the_report_gives_volumes_and_scores_by_region(report):
         assert set(agreement) == {"dice", "sensitivity", "specificity", "hd95_mm"}
 
 
-def test_the_report_describes_input_model_labels_and_purpose(report, model):
+def test_the_report_describes_input_model_labels_and_purpose(report):
     assert report["input"] == {"shape": [150, 180, 50], "spacing_mm": [1, 1, 1], "orientation": "LPS"}
     assert (report["model"]["name"], report["model"]["version"]) == ("known", "1")
     assert len(report["model"]["sha256"]) == 64

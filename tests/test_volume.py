@@ -66,7 +66,19 @@ def test_a_grid_knows_spacing_orientation_and_voxel_volume():
         b"\x5c\x01\x00\x00" + b"\xff" * 600,
         nifti(np.ones((2, 3, 4), np.int16))[:344] + b"ni1\0",
     ],
-    ids=["empty", "text", "gzip", "truncated", "truncated-gzip", "4d", "2d", "complex", "rgb", "junk-header", "pair-header"],
+    ids=[
+        "empty",
+        "text",
+        "gzip",
+        "truncated",
+        "truncated-gzip",
+        "4d",
+        "2d",
+        "complex",
+        "rgb",
+        "junk-header",
+        "pair-header",
+    ],
 )
 def test_what_is_no_whole_volume_is_refused_by_modality(data):
     with pytest.raises(MalformedImageError, match=r"^T1Gd: expected"):
