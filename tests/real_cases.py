@@ -1,0 +1,27 @@
+"""The real BraTS cases that tests and `make evaluate` use where they are found beside the checkout."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from model_training.prepare import read_split
+
+BRATS = Path(__file__).parents[2] / "shared" / "brats"
+
+
+def main() -> None:
+    """Unpack the validation and test cases, with the split, into a folder."""
+    out = Path(sys.argv[1])
+    if not BRATS.is_dir():
+        sys.exit("No real cases beside the checkout: give DATA=folder of BraTS cases and SPLIT=split.json.")
+    split = read_split(BRATS / "split.json")
+    partial = out.with_name(out.name + ".partial")
+    cases = split["validation"] + split["test"]
+    subprocess.run([sys.executable, BRATS / "unpack", partial, *cases], check=True)
+    shutil.copy(BRATS / "split.json", partial)
+    partial.rename(out)
+
+
+if __name__ == "__main__":
+    main()
