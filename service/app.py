@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BytesIO
 
-import torch
 from anyio import to_thread
 from fastapi import FastAPI
 
 from service import answer, body_limit, phantom, problems, routes
+from service.device import choose_device
 from service.segmentation.labels import EnhancingLabel
 from service.segmentation.weights import load_model
 from service.settings import Settings
@@ -51,8 +51,7 @@ def try_line(settings: Settings) -> str:
 
 def _start_worker(settings: Settings) -> Worker:
     """Load the weights and segment the phantom once: the first request must not pay for what only first calls do."""
-    cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
-    worker = Worker(load_model(settings.weights, torch.device("cuda" if cuda else "cpu")), settings.max_unpacked_mib)
+    worker = Worker(load_model(settings.weights, choose_device(settings.device)), settings.max_unpacked_mib)
     case = phantom.zip_files(phantom.encode_phantom(phantom.make_phantom(phantom.SLAB_GRID)))
     worker.segment_now({ZIP_PART: BytesIO(case)}, EnhancingLabel.BRATS_2022, answer.ZIP)
     return worker

@@ -9,8 +9,11 @@ from pathlib import Path
 import uvicorn
 
 from service.app import create_app
+from service.device import choose_device
 from service.errors import SettingsError
 from service.phantom import encode_phantom, make_phantom, zip_files
+from service.segmentation.errors import WeightsError
+from service.segmentation.weights import load_model
 from service.settings import PREFIX, Settings, read_settings
 
 
@@ -23,7 +26,8 @@ def main() -> None:
 def _serve(_: argparse.Namespace) -> None:
     try:
         settings = read_settings(os.environ)
-    except SettingsError as error:
+        load_model(settings.weights, choose_device(settings.device))  # fails here in a line, in the server in a page
+    except (SettingsError, WeightsError) as error:
         sys.exit(str(error))
     uvicorn.run(create_app(settings), host=settings.host, port=settings.port)
 

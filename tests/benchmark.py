@@ -34,8 +34,8 @@ def main() -> None:
         print(f"{stage:10} {median(run[stage] for run in warm):8.0f} ms")
     seconds = median(sum(run.values()) for run in warm) / 1000
     resident_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{'a case':10} {seconds:8.1f} s    (limit {MAX_SECONDS} s; median of {RUNS}, {torch.get_num_threads()} threads)")
-    print(f"{'memory':10} {resident_mib:8.0f} MiB  (limit {MAX_RESIDENT_MIB} MiB; peak resident, the phantom's making included)")
+    print(f"{'a case':10} {seconds:8.1f} s   of {MAX_SECONDS}; median of {RUNS}, {torch.get_num_threads()} threads")
+    print(f"{'memory':10} {resident_mib:8.0f} MiB of {MAX_RESIDENT_MIB}; peak resident, making the phantom included")
     sys.exit(seconds > MAX_SECONDS or resident_mib > MAX_RESIDENT_MIB)
 
 
