@@ -58,10 +58,8 @@ def add_handlers(app: FastAPI) -> None:
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI entries of a route that can answer with these statuses."""
-    return {
-        status: {"model": Problem, "description": "; ".join(_titles(status)), "content": {MEDIA_TYPE: {}}}
-        for status in statuses
-    }
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    return {status: {"description": "; ".join(_titles(status)), "content": content} for status in statuses}
 
 
 def _titles(status: int) -> list[str]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.answer import GZIP, MEDIA_TYPES, ZIP, choose_media_type
+from service.answer import GZIP, ZIP, choose_media_type
 from service.errors import NotReadyError
 from service.problems import problem_responses
 from service.schemas import Card, Health, Report
@@ -61,9 +61,12 @@ async def segment(
     enhancing_label: Annotated[
         EnhancingLabel, Query(description="number of the enhancing tumour: 4 (BraTS to 2022) or 3 (from 2023)")
     ] = EnhancingLabel.BRATS_2022,
-    accept: Annotated[str, Header(description=f"one of {', '.join(MEDIA_TYPES)}")] = "*/*",
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
 ) -> Response:
-    """Segment one case: fused masks on the grid of the input, region volumes, and scores where ground truth came."""
+    """Segment one case: fused masks on the grid of the input, region volumes, and scores where ground truth came.
+
+    `Accept` chooses between application/zip (mask and report), application/json (report) and application/gzip (mask).
+    """
     media_type = choose_media_type(accept)
     async with receive_upload(request) as upload:
         return Response(await worker.segment(upload, enhancing_label, media_type), media_type=media_type)

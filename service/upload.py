@@ -34,11 +34,12 @@ async def receive_upload(request: Request) -> AsyncIterator[Upload]:
         except HTTPException as error:  # how Starlette reports a multipart body that it cannot parse
             raise UploadError(f"Multipart body: {error.detail}") from error
     elif media_type in ZIP_TYPES:
-        with SpooledTemporaryFile(max_size=SPOOL_BYTES) as body:
+        with SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
+            body = UploadFile(cast(BinaryIO, spool))  # writes to disk in a thread, not in the event loop
             async for chunk in request.stream():
-                body.write(chunk)
-            body.seek(0)
-            yield {ZIP_PART: cast(BinaryIO, body)}
+                await body.write(chunk)
+            await body.seek(0)
+            yield {ZIP_PART: body.file}
     else:
         raise UnsupportedMediaTypeError(
             f"Content-Type: expected application/zip or multipart/form-data, found {media_type or 'none'}."

@@ -95,7 +95,7 @@ def read_case(files: Mapping[str, bytes]) -> Case:
 def _check_same_grid(role: str, grid: Grid, reference: Grid) -> None:
     if grid.shape != reference.shape:
         raise GeometryError(f"{role}: expected the shape of T1, {reference.shape}, found {grid.shape}.")
-    if not np.allclose(grid.affine, reference.affine, rtol=0, atol=AFFINE_TOLERANCE_MM):
+    if not np.allclose(grid.affine, reference.affine, rtol=0, atol=AFFINE_TOLERANCE_MM, equal_nan=True):
         raise GeometryError(
             f"{role}: expected the affine of T1, {reference.affine.round(4).tolist()}, "
             f"found {grid.affine.round(4).tolist()}. Register and resample the modalities to one grid."

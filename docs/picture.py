@@ -1,0 +1,45 @@
+"""Draw docs/result.png: the synthetic case, its ground truth, and what the bundled weights make of it."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.colors import ListedColormap
+
+from service.phantom import encode_phantom, make_phantom
+from service.segmentation.case import GROUND_TRUTH
+from service.segmentation.pipeline import segment
+from service.segmentation.weights import load_model
+from service.settings import DEFAULT_WEIGHTS
+
+AXIAL_SLICE = 97
+LABELS = {1: "necrotic core", 2: "oedema", 4: "enhancing tumour"}
+COLOURS = ["none", "tab:blue", "tab:green", "none", "tab:red"]  # by label number
+
+
+def main() -> None:
+    """Segment the phantom and draw one axial slice, the patient's right on the left."""
+    phantom = make_phantom()
+    segmentation = segment(encode_phantom(phantom), load_model(DEFAULT_WEIGHTS, torch.device("cpu")))
+    panels = {
+        "FLAIR": None,
+        "T1Gd": None,
+        "ground truth": phantom[GROUND_TRUTH],
+        "answer": segmentation.labels,
+    }
+    figure, axes = plt.subplots(1, len(panels), figsize=(12, 4), layout="constrained")
+    for axis, (title, labels) in zip(axes, panels.items(), strict=True):
+        background = phantom[title if labels is None else "FLAIR"].voxels[48:192, 34:210, AXIAL_SLICE].T
+        axis.imshow(background, cmap="gray")
+        if labels is not None:
+            overlay = labels.voxels[48:192, 34:210, AXIAL_SLICE].T
+            axis.imshow(overlay, cmap=ListedColormap(COLOURS), vmin=0, vmax=4, alpha=0.6, interpolation="nearest")
+        axis.set_title(title)
+        axis.axis("off")
+    patches = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[label]) for label in LABELS]
+    figure.legend(patches, LABELS.values(), loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(Path(__file__).with_name("result.png"), dpi=100)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""The weights that ship: whole, described, and able to see a tumour."""
+
+import pytest
+import torch
+
+from service.segmentation.labels import Region
+from service.segmentation.pipeline import segment
+from service.segmentation.weights import load_model
+from service.settings import DEFAULT_WEIGHTS
+
+
+@pytest.fixture(scope="module")
+def default_model():
+    return load_model(DEFAULT_WEIGHTS, torch.device("cpu"))
+
+
+def test_there_is_one_network_for_each_region(default_model):
+    assert sorted(c.card.regions for c in default_model.checkpoints) == [(region,) for region in sorted(Region)]
+
+
+def test_every_card_says_what_it_was_trained_on_and_what_it_scored(default_model):
+    for checkpoint in default_model.checkpoints:
+        card = checkpoint.card
+        assert len(card.training["cases"]) == 32
+        assert card.training["recipe"]["name"] == card.name == "default"
+        assert {subset: scores["cases"] for subset, scores in card.scores.items()} == {"validation": 6, "test": 6}
+        assert "Research use only" in card.licence
+        assert "Not a medical device" in card.intended_use
+
+
+def test_training_cases_are_not_those_that_were_scored(default_model):
+    for checkpoint in default_model.checkpoints:
+        training = checkpoint.card.training
+        assert not set(training["cases"]) & set(training["chosen_on"])
+
+
+def test_they_see_the_tumour_of_the_phantom(default_model, phantom_files):
+    agreement = segment(phantom_files, default_model).agreement
+    assert agreement[Region.WT].dice > 0.7
