@@ -20,6 +20,7 @@ SLAB_GRID = Grid((150, 180, 50), np.array([[-1, 0, 0, -45], [0, -1, 0, -30], [0,
 ENDINGS = {Modality.T1: "t1", Modality.T1GD: "t1ce", Modality.T2: "t2", Modality.FLAIR: "flair", GROUND_TRUTH: "seg"}
 
 EDGE_MM = 0.7
+FOLDING_MM = 9  # how far the cortex folds in and out
 TEXTURE = np.float32(0.15)  # amplitude, relative to the intensity
 WAVES = np.random.default_rng(0).normal(scale=0.35, size=(12, 3)).astype(np.float32)  # radians per millimetre
 
@@ -44,7 +45,8 @@ class Ellipsoid:
 
 
 BRAIN = Ellipsoid((120, 122, 78), (66, 82, 66))
-WHITE_MATTER = Ellipsoid((120, 122, 80), (58, 73, 57))
+GREY_MATTER = Ellipsoid((120, 122, 78), (63, 79, 63))
+WHITE_MATTER = Ellipsoid((120, 122, 78), (56, 72, 56))
 VENTRICLES = (Ellipsoid((110, 120, 84), (7, 26, 9)), Ellipsoid((130, 120, 84), (7, 26, 9)))
 TUMOUR = {
     Region.WT: Ellipsoid((150, 104, 96), (25, 28, 22)),
@@ -54,7 +56,7 @@ NECROSIS = Ellipsoid((152, 106, 97), (10, 11, 9))  # the rest of the core enhanc
 
 # Intensities in the order of the modalities.
 TISSUES: Mapping[str, tuple[float, float, float, float]] = {
-    "grey matter": (300, 320, 450, 380),
+    "grey matter": (310, 330, 430, 350),
     "white matter": (400, 410, 330, 300),
     "fluid": (130, 140, 900, 90),
     "oedema": (290, 290, 700, 700),
@@ -99,13 +101,18 @@ def _points_lps(grid: Grid) -> NDArray[np.float32]:
 
 def _paint(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Intensities (4, N) at points (N, 3) of the brain, one tissue painted over the other."""
-    image = np.tile(_column("grey matter"), len(points))
-    layers = [(WHITE_MATTER, "white matter"), *((ventricle, "fluid") for ventricle in VENTRICLES)]
-    layers += [(TUMOUR[Region.WT], "oedema"), (TUMOUR[Region.TC], "enhancing"), (NECROSIS, "necrosis")]
-    for ellipsoid, tissue in layers:
-        share = expit(ellipsoid.depth_mm(points) / EDGE_MM)  # soft edges, as partial volume makes them
+    waves = np.sin(points @ WAVES.T).mean(axis=-1)
+    folds_mm = FOLDING_MM * waves
+    layers = [(GREY_MATTER.depth_mm(points) + folds_mm, "grey matter")]
+    layers += [(WHITE_MATTER.depth_mm(points) + 2 * folds_mm, "white matter")]
+    layers += [(ventricle.depth_mm(points), "fluid") for ventricle in VENTRICLES]
+    layers += [(TUMOUR[Region.WT].depth_mm(points), "oedema"), (TUMOUR[Region.TC].depth_mm(points), "enhancing")]
+    layers += [(NECROSIS.depth_mm(points), "necrosis")]
+    image = np.tile(_column("fluid"), len(points))
+    for depth_mm, tissue in layers:
+        share = expit(depth_mm / EDGE_MM)  # soft edges, as partial volume makes them
         image += share * (_column(tissue) - image)
-    textured: NDArray[np.float32] = image * (1 + TEXTURE * np.sin(points @ WAVES.T).mean(axis=-1))
+    textured: NDArray[np.float32] = image * (1 + TEXTURE * waves)
     return textured
 
 
