@@ -18,6 +18,7 @@ help:  ## tell what the words do
 setup: .venv/.installed  ## make .venv with the tested versions of everything
 
 .venv/.installed: pyproject.toml .ci/constraints.txt
+	@echo "Setting up .venv; this takes some minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[serve,train,dev]'
 	touch $@

@@ -1,6 +1,7 @@
 """The commands of model_training: prepare, train, evaluate."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
@@ -27,7 +28,12 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    cases = open_cache(arguments.cache, read_split(arguments.split))
+    split = read_split(arguments.split)
+    cases = open_cache(arguments.cache, split)
+    for subset in ("train", "validation"):
+        print(f"{subset}: {len(cases[subset])} of {len(split[subset])} cases are in the cache")
+        if not cases[subset]:
+            sys.exit(f"nothing to use for {subset}: run prepare first, and see which cases it leaves out")
     train(read_recipe(arguments.recipe), arguments.region, cases, arguments.run, _device())
 
 

@@ -61,8 +61,11 @@ def prepare(data: Path, split: dict[str, list[str]], cache: Path) -> dict[str, s
 
 
 def open_cache(cache: Path, split: dict[str, list[str]]) -> dict[str, list[CachedCase]]:
-    """The cached cases by subset, mapped into memory and not read."""
-    return {subset: [_open_case(cache / name) for name in names] for subset, names in split.items()}
+    """The cases by subset, mapped into memory and not read; those that `prepare` left out are not among them."""
+    return {
+        subset: [_open_case(cache / name) for name in names if (cache / name).is_dir()]
+        for subset, names in split.items()
+    }
 
 
 def _open_case(folder: Path) -> CachedCase:

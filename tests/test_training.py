@@ -69,6 +69,7 @@ def test_a_damaged_case_is_named_and_the_others_are_prepared(data, tmp_path):
     assert sorted(left_out) == ["absent", "damaged"]
     assert left_out["damaged"].startswith("T1, T1Gd, T2, FLAIR: missing")
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    assert [case.name for case in open_cache(tmp_path, {"train": ["damaged", "one"]})["train"]] == ["one"]
 
 
 def test_the_cache_holds_normalised_slices_with_their_labels(cache):
