@@ -40,7 +40,7 @@ def train(recipe: Recipe, region: Region, cases: dict[str, list[CachedCase]], ru
     steps = len(training.draw(recipe.background_share, torch.Generator())) // recipe.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.epochs * steps)
     parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
-    first, best = _restore_state(run, parts)
+    first, best = _restore_state(run, recipe, parts)
 
     for epoch in range(first, recipe.epochs):
         started = monotonic()
@@ -64,7 +64,7 @@ def train(recipe: Recipe, region: Region, cases: dict[str, list[CachedCase]], ru
             save_checkpoint(run, candidate)
         seconds = monotonic() - started
         _log(run, epoch=epoch + 1, loss=float(np.mean(losses)), dice=mean_dice, cases=scores, seconds=seconds)
-        _save_state(run, parts, epoch + 1, best)
+        _save_state(run, parts, recipe=asdict(recipe), epochs_done=epoch + 1, best=best)
 
 
 def _step(network: nn.Module, optimiser: torch.optim.Optimizer, slices: Tensor, masks: Tensor) -> float:
@@ -114,17 +114,22 @@ def _log(run: Path, **entries: object) -> None:
         log.write(json.dumps(entries) + "\n")
 
 
-def _save_state(run: Path, parts: dict[str, Any], epochs_done: int, best: float) -> None:
-    state = {name: part.state_dict() for name, part in parts.items()} | {"epochs_done": epochs_done, "best": best}
+def _save_state(run: Path, parts: dict[str, Any], **progress: object) -> None:
+    state = {name: part.state_dict() for name, part in parts.items()} | progress
     torch.save(state, run / "state.partial")
     (run / "state.partial").replace(run / "state.pt")
 
 
-def _restore_state(run: Path, parts: dict[str, Any]) -> tuple[int, float]:
-    """Epochs done and best mean Dice so far of an interrupted run; 0 and -1 for a new one."""
+def _restore_state(run: Path, recipe: Recipe, parts: dict[str, Any]) -> tuple[int, float]:
+    """Epochs done and best mean Dice so far of an interrupted run; 0 and -1 for a new one.
+
+    Raises ValueError where the folder holds a run of another recipe.
+    """
     if not (run / "state.pt").exists():
         return 0, -1.0
     state = torch.load(run / "state.pt", weights_only=True)
+    if state["recipe"] != asdict(recipe):
+        raise ValueError(f"{run.name}: expected a run of this recipe, found one of another; choose a new folder")
     for name, part in parts.items():
         part.load_state_dict(state[name])
     return state["epochs_done"], state["best"]

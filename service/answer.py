@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from io import BytesIO
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from service.errors import NotAcceptableError
 from service.schemas import Report
@@ -32,8 +32,8 @@ def encode_answer(media_type: str, mask: bytes, report: Report) -> bytes:
         return report_json
     body = BytesIO()
     with ZipFile(body, "w") as archive:
-        archive.writestr(MASK_NAME, mask, ZIP_STORED)  # compressed already
-        archive.writestr(REPORT_NAME, report_json, ZIP_DEFLATED)
+        archive.writestr(ZipInfo(MASK_NAME), mask)  # compressed already
+        archive.writestr(ZipInfo(REPORT_NAME), report_json, ZIP_DEFLATED)
     return body.getvalue()
 
 

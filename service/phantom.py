@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from zipfile import ZIP_STORED, ZipFile
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,9 +85,9 @@ def encode_phantom(volumes: Mapping[str, Volume]) -> dict[str, bytes]:
 def zip_files(files: Mapping[str, bytes]) -> bytes:
     """Files as one zip, such as POST /segment takes."""
     body = BytesIO()
-    with ZipFile(body, "w", ZIP_STORED) as archive:
+    with ZipFile(body, "w") as archive:
         for name, data in files.items():
-            archive.writestr(name, data)
+            archive.writestr(ZipInfo(name), data)  # no time stamp: equal files make equal zips
     return body.getvalue()
 
 

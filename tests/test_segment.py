@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 from known_networks import known_masks
 
-from service.phantom import TUMOUR, encode_phantom, zip_files
+from service.phantom import ENDINGS, TUMOUR, encode_phantom, zip_files
 from service.segmentation.case import GROUND_TRUTH, Modality, role_of
 from service.segmentation.labels import EnhancingLabel, Region, label_map
 from service.segmentation.volume import Volume
-
-PART_NAMES = {Modality.T1: "t1", Modality.T1GD: "t1ce", Modality.T2: "t2", Modality.FLAIR: "flair", GROUND_TRUTH: "seg"}
 
 
 def send_zip(client, body, **headers):
@@ -30,7 +28,7 @@ def mask_in(data: bytes) -> nib.Nifti1Image:
 def repack(files: dict[str, bytes], drop: str | None = None, **replaced: bytes) -> bytes:
     """The phantom as a zip, one role dropped, some roles' files replaced."""
     by_role = {role_of(name): data for name, data in files.items() if role_of(name) != drop}
-    return zip_files({f"{PART_NAMES[role]}.nii.gz": replaced.get(role, data) for role, data in by_role.items()})
+    return zip_files({f"{ENDINGS[role]}.nii.gz": replaced.get(role, data) for role, data in by_role.items()})
 
 
 def problem_of(response, status, kind):
@@ -94,7 +92,7 @@ def test_the_report_times_every_stage(report):
 
 def test_every_form_of_request_gives_the_same_mask(client, phantom_files, phantom_zip, answer):
     expected = answer.read("segmentation.nii.gz")
-    parts = {PART_NAMES[role_of(name)]: ("any name", data) for name, data in phantom_files.items()}
+    parts = {ENDINGS[role_of(name)]: ("any name", data) for name, data in phantom_files.items()}
     headers = {"Accept": "application/gzip"}
     requests = [
         client.post("/segment", files=parts, headers=headers),
@@ -172,7 +170,7 @@ def test_a_body_of_unknown_length_over_the_limit_is_413(client):
 def test_a_zip_that_unpacks_to_too_much_is_413(client):
     bomb = BytesIO()
     with ZipFile(bomb, "w", ZIP_DEFLATED) as archive:
-        for word in PART_NAMES.values():
+        for word in ENDINGS.values():
             archive.writestr(f"{word}.nii", bytes(40 * 2**20))
     assert "at most 128 MiB unpacked" in problem_of(send_zip(client, bomb.getvalue()), 413, "too-large")
 

@@ -1,6 +1,7 @@
 """The training, on a data set of two small phantoms."""
 
 import json
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -158,6 +159,13 @@ def test_a_run_learns_and_an_interrupted_one_ends_with_the_same_weights(cache, t
     interrupt_at_step(17, cases, resumed, monkeypatch)  # in the third epoch
     train(RECIPE, Region.WT, cases, resumed, CPU)
     assert (resumed / "wt.safetensors").read_bytes() == (whole / "wt.safetensors").read_bytes()
+
+
+def test_a_run_is_not_continued_with_another_recipe(cache, tmp_path):
+    cases = open_cache(cache, SPLIT)
+    train(replace(RECIPE, epochs=1), Region.WT, cases, tmp_path, CPU)
+    with pytest.raises(ValueError, match="found one of another"):
+        train(RECIPE, Region.WT, cases, tmp_path, CPU)
 
 
 def interrupt_at_step(last, cases, run, monkeypatch):
