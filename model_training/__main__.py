@@ -10,6 +10,7 @@ from model_training.evaluate import evaluate, mean_dice, print_table, record_sco
 from model_training.prepare import open_cache, prepare, read_split
 from model_training.recipe import read_recipe
 from model_training.train import train
+from service.segmentation.errors import SegmentationError
 from service.segmentation.labels import Region
 from service.segmentation.weights import load_model
 
@@ -17,7 +18,10 @@ from service.segmentation.weights import load_model
 def main() -> None:
     """Run one command."""
     arguments = _parser().parse_args()
-    arguments.command(arguments)
+    try:
+        arguments.command(arguments)
+    except (SegmentationError, ValueError) as error:
+        sys.exit(str(error))
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
