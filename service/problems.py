@@ -8,7 +8,7 @@ from typing import Any, cast
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from service import errors
@@ -53,6 +53,7 @@ def add_handlers(app: FastAPI) -> None:
         app.add_exception_handler(error, _handler(kind))
     app.add_exception_handler(RequestValidationError, _answer_invalid_parameter)
     app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_exception_handler(Exception, _answer_internal)
 
 
@@ -87,6 +88,11 @@ async def _answer_http_exception(_: Request, error: Exception) -> Response:
     title = HTTPStatus(refusal.status_code).phrase
     problem = Problem(type="about:blank", title=title, status=refusal.status_code, detail=refusal.detail)
     return JSONResponse(problem.model_dump(), problem.status, refusal.headers, MEDIA_TYPE)
+
+
+async def _answer_nobody(_: Request, __: Exception) -> Response:
+    """A client that hung up while it was sending: no failure of the service, and no one to tell."""
+    return Response(status_code=400)
 
 
 async def _answer_internal(_: Request, __: Exception) -> Response:

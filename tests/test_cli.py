@@ -62,6 +62,16 @@ def test_the_server_prints_the_line_to_try_and_answers_it(server, phantom_zip):
     assert "phantom" not in log.read_text()
 
 
+@pytest.mark.parametrize("media_type", ["application/zip", "multipart/form-data; boundary=x"])
+def test_a_client_that_hangs_up_while_sending_is_no_failure(server, media_type):
+    address, log = server
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as connection:
+        head = f"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\nContent-Length: 1000\r\n\r\n--x"
+        connection.sendall(head.encode())
+    assert httpx2.get(f"{address}/livez").status_code == 200
+    assert "Traceback" not in log.read_text()
+
+
 def test_a_setting_that_means_nothing_stops_the_service_by_name():
     environment = os.environ | {"GLIOSERVE_PROT": "9"}
     ended = subprocess.run([GLIOSERVE, "serve"], env=environment, capture_output=True, text=True, check=False)
