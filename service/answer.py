@@ -15,7 +15,7 @@ MASK_NAME, REPORT_NAME = "segmentation.nii.gz", "report.json"
 
 def choose_media_type(accept: str) -> str:
     """The media type that an Accept header (RFC 9110, section 12.5.1) likes best; raises NotAcceptableError."""
-    quality = _qualities(accept)
+    quality = _qualities(accept.strip() or "*/*")
     liking = {offer: quality.get(offer, quality.get("application/*", quality.get("*/*", 0.0))) for offer in MEDIA_TYPES}
     best = max(MEDIA_TYPES, key=lambda offer: liking[offer])
     if liking[best] == 0:

@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def try_line(settings: Settings) -> str:
     """A command that sends a case."""
-    return f"curl -sS -F file=@case.zip -o result.zip http://{settings.host}:{settings.port}/segment"
+    return f"curl -sS --fail-with-body -F file=@case.zip -o result.zip http://{settings.host}:{settings.port}/segment"
 
 
 def _start_worker(settings: Settings) -> Worker:

@@ -1,5 +1,6 @@
 """The NIfTI files of a case from a zip archive."""
 
+import lzma
 import zlib
 from typing import BinaryIO
 from zipfile import BadZipFile, LargeZipFile, ZipFile
@@ -9,7 +10,17 @@ from service.segmentation.case import assign_roles, is_nifti_name
 from service.settings import MIB
 
 # zipfile raises RuntimeError for an encrypted entry, NotImplementedError for a compression that it lacks.
-DAMAGE = (BadZipFile, LargeZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError)
+DAMAGE = (
+    BadZipFile,
+    LargeZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+)
 
 
 def read_zip(file: BinaryIO, max_unpacked_mib: int) -> dict[str, bytes]:

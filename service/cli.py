@@ -16,6 +16,8 @@ from service.segmentation.errors import WeightsError
 from service.segmentation.weights import load_model
 from service.settings import PREFIX, Settings, read_settings
 
+SHUTDOWN_SECONDS = 60  # for requests that run or wait; a client that only keeps its connection open gets no more
+
 
 def main() -> None:
     """Run one command."""
@@ -29,7 +31,9 @@ def _serve(_: argparse.Namespace) -> None:
         load_model(settings.weights, choose_device(settings.device))  # fails here in a line, in the server in a page
     except (SettingsError, WeightsError) as error:
         sys.exit(str(error))
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port)
+    uvicorn.run(
+        create_app(settings), host=settings.host, port=settings.port, timeout_graceful_shutdown=SHUTDOWN_SECONDS
+    )
 
 
 def _phantom(arguments: argparse.Namespace) -> None:

@@ -26,6 +26,7 @@ def test_names_of_any_year_are_understood(names):
 def test_other_names_are_left_alone():
     assert role_of("case_pred.nii.gz") is None
     assert not is_nifti_name("readme.txt")
+    assert not is_nifti_name("case_t1.nii/")
     assert not is_nifti_name("__MACOSX/case/._case_t1.nii.gz")
 
 

@@ -57,7 +57,7 @@ def test_the_server_prints_the_line_to_try_and_answers_it(server, phantom_zip):
     address, log = server
     response = httpx2.post(f"{address}/segment", files={"file": ("secret-name.zip", phantom_zip)}, timeout=60)
     assert response.status_code == 200
-    assert f"curl -sS -F file=@case.zip -o result.zip {address}/segment" in log.read_text()
+    assert f"curl -sS --fail-with-body -F file=@case.zip -o result.zip {address}/segment" in log.read_text()
     assert "secret-name" not in log.read_text()
     assert "phantom" not in log.read_text()
 

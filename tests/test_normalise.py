@@ -66,6 +66,15 @@ def test_a_constant_modality_is_refused():
         normalise(images)
 
 
+@pytest.mark.parametrize("value", [0.1, 5.1, 1000])
+def test_a_constant_modality_is_refused_on_a_resampled_grid_too(value):
+    coarse = np.diag([-2.0, -2.0, 3.0, 1.0])
+    images = {modality: Volume(image.voxels, coarse) for modality, image in head().items()}
+    images[Modality.T1].voxels[images[Modality.T1].voxels != 0] = value
+    with pytest.raises(IntensityError, match="T1: expected varying"):
+        normalise(images)
+
+
 def test_an_empty_case_is_refused():
     with pytest.raises(IntensityError, match="found zero in every voxel"):
         normalise({modality: Volume(np.zeros((4, 4, 4), np.float32), LPS) for modality in Modality})

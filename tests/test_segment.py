@@ -4,7 +4,7 @@ import gzip
 import json
 import re
 from io import BytesIO
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZipFile
 
 import nibabel as nib
 import numpy as np
@@ -144,6 +144,17 @@ def test_what_is_no_zip_is_400(client):
 
 def test_a_zip_with_a_damaged_entry_is_400(client, phantom_zip):
     broken = bytearray(phantom_zip)
+    broken[200:260] = bytes(60)
+    problem_of(send_zip(client, bytes(broken)), 400, "broken-archive")
+
+
+@pytest.mark.parametrize("compression", [ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA])
+def test_a_zip_damaged_under_any_compression_is_400(client, phantom_files, compression):
+    body = BytesIO()
+    with ZipFile(body, "w", compression) as archive:
+        for name, data in phantom_files.items():
+            archive.writestr(name, data[:9000])
+    broken = bytearray(body.getvalue())
     broken[200:260] = bytes(60)
     problem_of(send_zip(client, bytes(broken)), 400, "broken-archive")
 

@@ -51,6 +51,15 @@ def test_a_grid_knows_spacing_orientation_and_voxel_volume():
     assert grid.voxel_ml == pytest.approx(0.006)
 
 
+def test_damage_that_only_the_checksum_shows_is_refused():
+    whole = gzip.compress(nifti(np.random.default_rng(0).integers(0, 9999, size=(20, 20, 20), dtype=np.int16)), 0)
+    flipped = bytearray(whole)
+    flipped[5000] ^= 1
+    for data in (bytes(flipped), whole[:-8]):
+        with pytest.raises(MalformedImageError):
+            decode_nifti(data, "T1")
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -72,6 +72,8 @@ def test_an_empty_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"width": "1"}, "wt: expected a U-Net of width 1"),
+        ({"regions": ["WT", "TC"]}, "expected one region or all three, found WT, TC"),
         ({"width": 2}, "wt: expected a U-Net of width 2"),
         ({"normalisation": "min-max"}, "found 'min-max'"),
         ({"channels": ["FLAIR", "T1", "T1Gd", "T2"]}, "expected channels"),

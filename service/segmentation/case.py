@@ -52,7 +52,8 @@ class Case:
 def is_nifti_name(name: str) -> bool:
     """Whether a file name says NIfTI; the `._` companions that macOS puts into archives are not images."""
     base = _base_name(name)
-    return base.endswith((".nii", ".nii.gz")) and not base.startswith("._")
+    is_folder = name.endswith("/")  # some packings of BraTS name folders like images
+    return base.endswith((".nii", ".nii.gz")) and not base.startswith("._") and not is_folder
 
 
 def role_of(name: str) -> str | None:
@@ -76,7 +77,7 @@ def assign_roles(names: Iterable[str]) -> dict[str, str]:
     if missing := [modality for modality in Modality if modality not in found]:
         raise ModalityError(
             f"{', '.join(missing)}: missing; found {', '.join(sorted(found)) or 'none of the modalities'}. "
-            f"File names must end in {_endings()}, then .nii or .nii.gz."
+            f"The last word of a file's name must be {_endings()}."
         )
     return {role: name for role, [name] in found.items()}
 

@@ -11,6 +11,7 @@ from service.segmentation.errors import IntensityError
 from service.segmentation.geometry import bounding_box, resample, working_grid
 from service.segmentation.volume import Grid, Volume
 
+ROUNDING = 1e-5  # relative; resampling alone makes a constant image vary by less
 NORMALISATION = "z-score over the brain"  # what a checkpoint's card must say to be served with this function
 
 
@@ -62,8 +63,8 @@ def z_score(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np
         inside = image[brain]
         if not np.isfinite(inside).all():
             raise IntensityError(f"{modality}: expected finite intensities, found NaN or infinity.")
-        deviation = inside.std(dtype=np.float64)
-        if not deviation > 0:
+        mean, deviation = inside.mean(dtype=np.float64), inside.std(dtype=np.float64)
+        if deviation <= ROUNDING * abs(mean):
             raise IntensityError(f"{modality}: expected varying intensities, found {inside[0]:g} throughout the brain.")
-        score[brain] = (inside - inside.mean(dtype=np.float64)) / deviation
+        score[brain] = (inside - mean) / deviation
     return scores

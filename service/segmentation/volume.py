@@ -18,6 +18,8 @@ from service.segmentation.errors import MalformedImageError, OversizedImageError
 
 MAX_VOXELS = 2**26  # 512 x 512 x 256: four such float32 volumes take 1 GiB
 
+MAX_TRAILING_BYTES = 2**20  # padding that some writers leave behind the voxels
+
 GZIP_MAGIC = b"\x1f\x8b"
 DAMAGE = (HeaderDataError, WrapStructError, ImageFileError, OSError, EOFError, zlib.error, ValueError, OverflowError)
 
@@ -72,8 +74,13 @@ def decode_nifti(data: bytes, name: str) -> Volume:
         shape = _checked_shape(image.header, name)
         voxels = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape)
         affine = np.asarray(image.affine, dtype=np.float64)
+        # Only at the end of the stream does gzip compare its checksum, and most damage shows nowhere else.
+        if len(stream.read(MAX_TRAILING_BYTES + 1)) > MAX_TRAILING_BYTES:
+            raise ValueError("more bytes than the image has")
     except DAMAGE as error:
-        raise MalformedImageError(f"{name}: expected a whole NIfTI-1 image (.nii or .nii.gz), found damage.") from error
+        raise MalformedImageError(
+            f"{name}: expected a whole NIfTI-1 image (.nii or .nii.gz), found damage or another format."
+        ) from error
     return Volume(voxels, affine)
 
 

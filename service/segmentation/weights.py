@@ -111,10 +111,10 @@ def _load_checkpoint(card_path: Path, device: torch.device) -> Checkpoint:
         raise WeightsError(f"{name}: expected a safetensors file beside the card, found none.") from error
     if (found := hashlib.sha256(data).hexdigest()) != card.sha256:
         raise WeightsError(f"{name}: expected weights of SHA-256 {card.sha256}, found {found}.")
-    network = UNet(card.out_channels, card.width, card.depth)
     try:
+        network = UNet(card.out_channels, card.width, card.depth)
         network.load_state_dict(safetensors.torch.load(data))
-    except (RuntimeError, SafetensorError) as error:
+    except (RuntimeError, TypeError, SafetensorError) as error:
         raise WeightsError(f"{name}: expected a U-Net of width {card.width}, depth {card.depth}; {error}") from error
     return Checkpoint(place(network.eval(), device), card)
 
@@ -128,6 +128,8 @@ def _read_card(path: Path) -> Card:
     except (ValueError, KeyError, TypeError) as error:
         expected = ", ".join(entry.name for entry in fields(Card))
         raise WeightsError(f"{path.stem}: expected a card with {expected}; {error}") from error
+    if len(card.regions) not in (1, len(Region)):
+        raise WeightsError(f"{path.stem}: expected one region or all three, found {', '.join(card.regions)}.")
     if card.channels != CHANNELS:
         raise WeightsError(f"{path.stem}: expected channels {CHANNELS}, found {card.channels}.")
     if card.normalisation != NORMALISATION:
