@@ -65,3 +65,19 @@ def test_air_is_never_tumour(region):
         Model(tuple(Checkpoint(threshold_network(Modality.T2, 1, -9), make_card(r)) for r in Region), CPU), SCORES
     )
     assert not masks[region][..., :3].any()
+
+
+def test_a_network_sees_the_slices_that_its_card_names():
+    seen = []
+
+    class Eyes(nn.Module):
+        def forward(self, slices):
+            seen.append(slices)
+            return torch.zeros(len(slices), 2, *slices.shape[2:])
+
+    card = make_card(Region.WT, slice_offsets=(-2, 0, 1))
+    predict_masks(Model((Checkpoint(Eyes(), card),), CPU), SCORES)
+    slices = torch.cat(seen).reshape(22, 3, 4, 18, 22)[..., :21].numpy()  # from slice 3 on, as the first hold no brain
+    padded = np.pad(SCORES, ((0, 0), (0, 0), (0, 0), (0, 1))).transpose(3, 0, 2, 1)
+    for place, offset in enumerate((-2, 0, 1)):
+        assert np.array_equal(slices[:, place], padded[3 + offset : 25 + offset])

@@ -1,11 +1,9 @@
-"""The paper's network: the 2D U-Net of Ronneberger et al. 2015 on the four modalities of a slice (section III.B)."""
+"""The paper's network: the 2D U-Net of Ronneberger et al. 2015 (section III.B)."""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-
-from service.segmentation.case import Modality
 
 
 class DoubleConvolution(nn.Sequential):
@@ -39,17 +37,17 @@ class Up(nn.Module):
 class UNet(nn.Module):
     """A 2D U-Net: `width` features at full size, doubled at each of `depth` halvings; 64 and 4 are the paper's size."""
 
-    def __init__(self, out_channels: int, width: int = 16, depth: int = 4) -> None:
+    def __init__(self, out_channels: int, width: int = 16, depth: int = 4, in_channels: int = 4) -> None:
         super().__init__()
         features = [width * 2**level for level in range(depth + 1)]
-        self.enter = DoubleConvolution(len(Modality), width)
+        self.enter = DoubleConvolution(in_channels, width)
         self.pool = nn.MaxPool2d(2)
         self.down = nn.ModuleList(DoubleConvolution(a, b) for a, b in pairwise(features))
         self.up = nn.ModuleList(Up(b, a) for a, b in reversed(list(pairwise(features))))
         self.classify = nn.Conv2d(width, out_channels, kernel_size=1)
 
     def forward(self, slices: Tensor) -> Tensor:
-        """Slices (B, 4, H, W), H and W multiples of 2 ** depth, to logits (B, out_channels, H, W)."""
+        """Slices (B, in_channels, H, W), H and W multiples of 2 ** depth, to logits (B, out_channels, H, W)."""
         skips = [self.enter(slices)]
         for down in self.down:
             skips.append(down(self.pool(skips[-1])))
@@ -58,6 +56,11 @@ class UNet(nn.Module):
             features = up(features, skips.pop())
         logits: Tensor = self.classify(features)
         return logits
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Softmax over two channels, background and one region; a sigmoid each for three regions (section III.B)."""
+    return logits.softmax(dim=1) if logits.shape[1] == 2 else logits.sigmoid()
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

@@ -1,6 +1,7 @@
 """Region masks from the networks, one batch of axial slices at a time."""
 
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from service.segmentation.labels import Region
+from service.segmentation.network import probabilities
 from service.segmentation.weights import Checkpoint, Model
 
 SLICE_BATCH = 10  # the paper's batch (section III.C)
@@ -24,24 +26,40 @@ def predict_masks(model: Model, scores: NDArray[np.float32]) -> dict[Region, NDA
     for checkpoint in model.checkpoints:
         for start in range(0, len(occupied), SLICE_BATCH):
             batch = occupied[start : start + SLICE_BATCH]
-            probabilities = predict_slices(checkpoint, axial_slices(scores, batch), model.device)  # (B, R, Y, X)
-            for region, probability in zip(checkpoint.card.regions, probabilities.swapaxes(0, 1), strict=True):
+            slices = axial_slices(scores, batch, checkpoint.card.slice_offsets)
+            predicted = predict_slices(checkpoint, slices, model.device)  # (B, R, Y, X)
+            for region, probability in zip(checkpoint.card.regions, predicted.swapaxes(0, 1), strict=True):
                 masks[region][:, :, batch] = probability.T > 0.5
     return masks
 
 
-def axial_slices(volumes: NDArray[np.float32], indices: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Slices (B, C, Y, X) of volumes (C, X, Y, Z): rows run from anterior to posterior, columns from right to left."""
-    return volumes[..., indices].transpose(3, 0, 2, 1)
+def axial_slices(
+    volumes: NDArray[np.floating[Any]], indices: NDArray[np.intp], offsets: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Slices (B, C * offsets, Y, X) of volumes (C, X, Y, Z), each with its neighbours; zeros beyond the volumes.
+
+    Rows run from anterior to posterior, columns from right to left.
+    """
+    stack = np.concatenate(
+        [_slices_or_zeros(volumes, indices + offset) for offset in offsets]
+    )  # (offsets * C, X, Y, B)
+    return stack.transpose(3, 0, 2, 1)
+
+
+def _slices_or_zeros(volumes: NDArray[np.floating[Any]], indices: NDArray[np.intp]) -> NDArray[np.float32]:
+    depth = volumes.shape[-1]
+    within = (indices >= 0) & (indices < depth)
+    return np.where(within, volumes[..., indices.clip(0, depth - 1)], np.float32(0))
 
 
 @torch.inference_mode()
 def predict_slices(checkpoint: Checkpoint, slices: NDArray[np.float32], device: torch.device) -> NDArray[np.float32]:
-    """Probability (B, regions, Y, X) of the checkpoint's regions in normalised slices (B, 4, Y, X) of any size."""
+    """Probability (B, regions, Y, X) of the checkpoint's regions in normalised slices (B, C, Y, X) of any size."""
     height, width = slices.shape[-2:]
     padded = _pad(torch.from_numpy(np.ascontiguousarray(slices)), 2**checkpoint.card.depth)
     logits = checkpoint.network(padded.to(device, memory_format=torch.channels_last))
-    return _probabilities(logits.float())[..., :height, :width].cpu().numpy()
+    foreground = probabilities(logits.float())[:, -len(checkpoint.card.regions) :]
+    return foreground[..., :height, :width].cpu().numpy()
 
 
 def _pad(slices: Tensor, multiple: int) -> Tensor:
@@ -49,8 +67,3 @@ def _pad(slices: Tensor, multiple: int) -> Tensor:
     height, width = slices.shape[-2:]
     below, right = (ceil(length / multiple) * multiple - length for length in (height, width))
     return functional.pad(slices, (0, right, 0, below))
-
-
-def _probabilities(logits: Tensor) -> Tensor:
-    """Softmax's foreground channel for a network of one region, a sigmoid each for one of three (section III.B)."""
-    return logits.softmax(dim=1)[:, 1:] if logits.shape[1] == 2 else logits.sigmoid()

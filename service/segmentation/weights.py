@@ -34,10 +34,21 @@ class Card:
     intended_use: str
     attribution: str
     channels: tuple[str, ...] = CHANNELS
+    slice_offsets: tuple[int, ...] = (0,)  # slices that the network sees, relative to the one that it segments
     normalisation: str = NORMALISATION
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""  # of the safetensors file
+
+    @property
+    def in_channels(self) -> int:
+        """The modalities of every slice that the network sees."""
+        return len(self.channels) * len(self.slice_offsets)
+
+    @property
+    def stem(self) -> str:
+        """The name of its files, less the ending."""
+        return "-".join(self.regions).lower()
 
     @property
     def out_channels(self) -> int:
@@ -93,7 +104,7 @@ def load_model(folder: Path, device: torch.device) -> Model:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write weights and card, completed with the weights' hash, as `<regions>.safetensors` and `<regions>.json`."""
-    stem = "-".join(checkpoint.card.regions).lower()
+    stem = checkpoint.card.stem
     tensors = checkpoint.network.state_dict()
     data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
     card = replace(checkpoint.card, sha256=hashlib.sha256(data).hexdigest())
@@ -112,7 +123,7 @@ def _load_checkpoint(card_path: Path, device: torch.device) -> Checkpoint:
     if (found := hashlib.sha256(data).hexdigest()) != card.sha256:
         raise WeightsError(f"{name}: expected weights of SHA-256 {card.sha256}, found {found}.")
     try:
-        network = UNet(card.out_channels, card.width, card.depth)
+        network = UNet(card.out_channels, card.width, card.depth, card.in_channels)
         network.load_state_dict(safetensors.torch.load(data))
     except (RuntimeError, TypeError, SafetensorError) as error:
         raise WeightsError(f"{name}: expected a U-Net of width {card.width}, depth {card.depth}; {error}") from error
@@ -124,6 +135,7 @@ def _read_card(path: Path) -> Card:
         entries = json.loads(path.read_text())
         entries["regions"] = tuple(Region(region) for region in entries["regions"])
         entries["channels"] = tuple(entries["channels"])
+        entries["slice_offsets"] = tuple(entries.get("slice_offsets", (0,)))
         card = Card(**entries)
     except (ValueError, KeyError, TypeError) as error:
         expected = ", ".join(entry.name for entry in fields(Card))
