@@ -2,12 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/default
-RECIPE ?= model_training/recipes/default.toml
+CACHE ?= runs/cache
+RECIPE ?= default
 WEIGHTS ?= service/weights/default
 DATA ?= build/brats
-SPLIT ?= $(DATA)/split.json
+SPLIT ?=
 BUILDER ?= docker build
-REGIONS := WT TC ET
 
 .PHONY: help setup serve check test train evaluate bench openapi image
 .DEFAULT_GOAL := help
@@ -35,23 +35,19 @@ check: setup  ## lint, format, types, import directions
 test: setup  ## run the tests
 	$(BIN)/pytest
 
-train: setup  ## train the three networks: DATA=folder of BraTS cases, SPLIT=json, RECIPE=toml, RUN=folder
-	$(BIN)/python -m model_training prepare $(DATA) --split $(SPLIT) --cache $(RUN)/cache
-	for region in $(REGIONS); do \
-	    $(BIN)/python -m model_training train $(RECIPE) --region $$region --split $(SPLIT) \
-	        --cache $(RUN)/cache --run $(RUN)/$$region || exit 1; \
-	done
-	mkdir -p $(RUN)/weights
-	cp $(foreach region,$(REGIONS),$(RUN)/$(region)/*.json $(RUN)/$(region)/*.safetensors) $(RUN)/weights
+train: setup  ## train the networks of RECIPE on the BraTS cases below DATA, into RUN; SPLIT=json to give one
+	$(BIN)/python -m model_training prepare $(DATA) --cache $(CACHE) $(if $(SPLIT),--split $(SPLIT))
+	$(BIN)/python -m model_training train $(RECIPE) --cache $(CACHE) --out $(RUN)
 
 evaluate: setup $(DATA)  ## score WEIGHTS on the validation and test cases of DATA by SPLIT
-	$(BIN)/python -m model_training evaluate $(DATA) --split $(SPLIT) --weights $(WEIGHTS)
+	$(BIN)/python -m model_training evaluate $(DATA) --weights $(WEIGHTS) --split $(or $(SPLIT),$(DATA)/split.json)
 
 build/brats: | setup
 	$(BIN)/python tests/real_cases.py $@
 
-bench: setup  ## time a case and measure its peak memory, against stated limits
+bench: setup  ## time a case, measure its peak memory, and time augmentation, against stated limits
 	$(BIN)/python tests/benchmark.py
+	$(BIN)/python tests/benchmark_augmentation.py
 
 openapi: setup  ## write openapi/openapi.json from the app
 	$(BIN)/glioserve openapi openapi/openapi.json

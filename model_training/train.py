@@ -1,135 +1,243 @@
-"""Training one region's network: one run, read from top to bottom."""
+"""Training the networks of a recipe: one run, read from top to bottom."""
 
+import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from model_training.augment import augment
-from model_training.loss import batch_dice_loss
-from model_training.prepare import CachedCase
+from model_training import processes
+from model_training.augmentation import augment
+from model_training.augmentation.draws import Draws
+from model_training.average import growing_average
+from model_training.loss import loss_of
+from model_training.prepare import CachedCase, Cases
 from model_training.recipe import Recipe
-from model_training.slices import SliceSet
+from model_training.run import Progress, RunFolder, Stateful, claim_folder
+from model_training.slices import Sample, SliceSet, truth_channels
+from model_training.start import starting_weights
 from service.segmentation.labels import Region, region_masks
 from service.segmentation.measure import dice
 from service.segmentation.network import UNet, place
-from service.segmentation.predict import SLICE_BATCH, predict_slices
-from service.segmentation.weights import Card, Checkpoint, save_checkpoint
+from service.segmentation.predict import SLICE_BATCH, axial_slices, predict_slices
+from service.segmentation.weights import Card, Checkpoint, Model, save_checkpoint
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def train(recipe: Recipe, region: Region, cases: dict[str, list[CachedCase]], run: Path, device: torch.device) -> None:
-    """Train one region's network on the training cases; keep the epoch with the best mean validation Dice.
+def train(recipe: Recipe, cases: Cases, run: Path, device: torch.device, start: Model | None = None) -> None:
+    """Train every network of a recipe on the training cases, from random weights or from those of `start`.
 
-    The folder `run` gets the weights, their card, a log line an epoch, and the state from which an interrupted run
-    goes on at its next epoch.
+    Of each the epoch with the best mean Dice over the validation cases is kept, the last one where there are none. The
+    folder `run` gets the recipe, the split, the weights with their cards, and a folder for each network with log,
+    scalars and state. The same call goes on with a run that was interrupted.
+    Raises ValueError where the folder holds another run, and where recipe and data or start do not fit.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    training = SliceSet(cases["train"], stride=2**recipe.depth)
-
-    torch.manual_seed(recipe.seed)
-    network = place(UNet(out_channels=2, width=recipe.width, depth=recipe.depth), device)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True)
-    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
-    steps = len(training.draw(recipe.background_share, torch.Generator())) // recipe.batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.epochs * steps)
-    parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
-    first, best = _restore_state(run, recipe, parts)
-
-    for epoch in range(first, recipe.epochs):
-        started = monotonic()
-        # Every epoch draws from a generator of its own, so that a resumed run sees what an unbroken one would.
-        generator = torch.Generator().manual_seed(recipe.seed * 10_000 + epoch)
-        order = training.draw(recipe.background_share, generator)
-        batches = training.batches(order, recipe.batch, region)
-        losses: list[float] = []
-        network.train()
-        for slices, masks in tqdm(batches, total=steps, desc=f"{region} {epoch + 1}/{recipe.epochs}", unit="step"):
-            augmented = augment(slices.to(device), masks.to(device), generator)
-            losses.append(_step(network, optimiser, *augmented))
-            schedule.step()
-            average.update_parameters(network)
-
-        candidate = Checkpoint(average.module.eval(), _card(recipe, region, cases, epoch))
-        scores = {case.name: _dice(candidate, case, device) for case in cases["validation"]}
-        mean_dice = float(np.mean(list(scores.values())))
-        if mean_dice > best:
-            best = mean_dice
-            save_checkpoint(run, candidate)
-        seconds = monotonic() - started
-        _log(run, epoch=epoch + 1, loss=float(np.mean(losses)), dice=mean_dice, cases=scores, seconds=seconds)
-        _save_state(run, parts, recipe=asdict(recipe), epochs_done=epoch + 1, best=best)
+    if processes.rank() == 0:
+        claim_folder(
+            run,
+            {
+                "recipe.json": recipe.model_dump(mode="json"),
+                "split.json": _names(cases),
+                "start.json": _origin(start) if start else None,
+            },
+        )
+    for regions in recipe.network.regions:
+        NetworkRun(recipe, regions, cases, device, start).train(run)
 
 
-def _step(network: nn.Module, optimiser: torch.optim.Optimizer, slices: Tensor, masks: Tensor) -> float:
-    """One step of gradient descent; gives the loss."""
-    with torch.autocast(slices.device.type, torch.bfloat16):
-        logits = network(slices.contiguous(memory_format=torch.channels_last))
-    truth = torch.cat([1 - masks, masks], dim=1)
-    loss = batch_dice_loss(logits.float().softmax(dim=1), truth)
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
-    return loss.item()
+class NetworkRun:
+    """The training of one network."""
+
+    def __init__(
+        self, recipe: Recipe, regions: tuple[Region, ...], cases: Cases, device: torch.device, start: Model | None
+    ) -> None:
+        self.recipe, self.regions, self.cases, self.device, self.start = recipe, regions, cases, device, start
+        self.slices = SliceSet(cases["train"], recipe)
+        self.steps = self._steps_of_an_epoch()
+
+        torch.manual_seed(recipe.training.seed)
+        card = self.card(epoch=0)
+        network = UNet(card.out_channels, card.width, card.depth, card.in_channels)
+        if start:
+            network.load_state_dict(starting_weights(start, card))
+        self.network = place(network, device)
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=growing_average(recipe.training.averaging), use_buffers=True
+        )
+        self.shared = processes.share(self.network)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.training.learning_rate)
+        self.schedule = self._schedule()
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.training.precision == "float16")
+
+    def train(self, run: Path) -> None:
+        """All epochs, from where an interrupted run left off."""
+        folder = RunFolder(run, "-".join(self.regions).lower(), self._parts())
+        epochs = self.recipe.training.epochs
+        progress = folder.restore()
+        with tqdm(
+            desc="-".join(self.regions),
+            total=epochs * self.steps,
+            initial=progress.epoch * self.steps + progress.step,
+            unit="step",
+            disable=processes.rank() > 0,
+        ) as bar:
+            while progress.epoch < epochs:
+                for loss in self._rest_of_epoch(progress):
+                    bar.update()
+                    bar.set_postfix(epoch=progress.epoch + 1, loss=f"{loss:.3f}")
+                    if processes.rank() == 0 and folder.is_due():
+                        folder.save(progress)
+                self._close_epoch(progress, folder)
+
+    def _rest_of_epoch(self, progress: Progress) -> Iterator[float]:
+        """The steps of an epoch that are still to be done; gives their losses."""
+        size = self.recipe.training.batch
+        order = self.slices.epoch(progress.epoch)[: self.steps * size]
+        batches = [order[first : first + size] for first in range(progress.step * size, len(order), size)]
+        mine = [batch[processes.rank() :: processes.count()] for batch in batches]
+        workers = 2 if self.device.type == "cuda" else 0  # a GPU should not wait; a CPU has no core to spare
+        started = monotonic() - progress.seconds
+        self.network.train()
+        for sample in DataLoader(self.slices, batch_sampler=mine, num_workers=workers):
+            loss = self.step(sample)
+            progress.losses.append(loss)
+            progress.step += 1
+            progress.seconds = monotonic() - started
+            yield loss
+
+    def step(self, sample: Sample) -> float:
+        """One step of gradient descent; gives the loss."""
+        draws = Draws(sample.seed.tolist(), self.device)
+        whole = sample.slices.to(self.device), sample.labels.to(self.device)
+        slices, labels = augment(*whole, self.slices.frame, self.recipe.augmentation, draws)
+        with self._precision():
+            logits = self.shared(slices.contiguous(memory_format=torch.channels_last))
+        loss = loss_of(self.recipe.training.loss, logits.float(), truth_channels(labels, self.regions))
+        self.optimiser.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+        self.average.update_parameters(self.network)
+        return processes.mean_over_processes(loss)
+
+    def _close_epoch(self, progress: Progress, folder: RunFolder) -> None:
+        """Score the averaged weights, keep them if they are the best, and write state and log."""
+        entry = {
+            "epoch": progress.epoch + 1,
+            "loss": float(np.mean(progress.losses)),
+            "learning_rate": float(self.schedule.get_last_lr()[0]),
+            "seconds": progress.seconds,
+        }
+        progress.close_epoch()
+        if processes.rank() == 0:
+            progress.log.append(entry | self._keep_if_best(progress, folder.weights))
+            folder.save(progress)
+            folder.write_log(progress)
+        processes.wait_for_all()
+
+    def _keep_if_best(self, progress: Progress, weights: Path) -> dict[str, float]:
+        """Save the averaged weights if they are the best so far; gives the Dice of every validation case."""
+        candidate = Checkpoint(self.average.module.eval(), self.card(progress.epoch))
+        is_last = progress.epoch == self.recipe.training.epochs
+        if not self.cases["validation"]:
+            if is_last:
+                save_checkpoint(weights, candidate)
+            return {}
+        if not is_last and progress.epoch % self.recipe.training.validate_every:
+            return {}
+        scores = {
+            f"dice/{region}/{case.name}": score
+            for case in self.cases["validation"]
+            for region, score in self._dice(candidate, case).items()
+        }
+        mean = float(np.mean(list(scores.values())))
+        if mean > progress.best_dice:
+            progress.best_dice = mean
+            save_checkpoint(weights, candidate)
+        return {"dice": mean} | scores
+
+    def _dice(self, checkpoint: Checkpoint, case: CachedCase) -> dict[Region, float]:
+        """Dice of one subject in the precision of training: it ranks epochs and is not the figure to report."""
+        volumes = case.scores.transpose(1, 3, 2, 0)  # (4, X, Y, S)
+        predicted = []
+        for start in range(0, len(case.scores), SLICE_BATCH):
+            indices = np.arange(start, min(start + SLICE_BATCH, len(case.scores)))
+            slices = axial_slices(volumes, indices, checkpoint.card.slice_offsets).astype(np.float32)
+            with self._precision():
+                predicted.append(predict_slices(checkpoint, slices, self.device) > 0.5)
+        masks = np.concatenate(predicted).swapaxes(0, 1)  # (R, S, Y, X)
+        truth = region_masks(case.labels)
+        return {region: dice(mask, truth[region]) for region, mask in zip(self.regions, masks, strict=True)}
+
+    def card(self, epoch: int) -> Card:
+        """The card of the network after so many epochs."""
+        names = _names(self.cases)
+        return Card(
+            name=self.recipe.name,
+            version=self.recipe.version,
+            regions=self.regions,
+            width=self.recipe.network.width,
+            depth=self.recipe.network.depth,
+            slice_offsets=self.recipe.network.slice_offsets,
+            licence=self.recipe.about.licence,
+            attribution=self.recipe.about.attribution,
+            intended_use=self.recipe.about.intended_use,
+            training={
+                "recipe": self.recipe.model_dump(mode="json", exclude={"about"}),
+                "seed": self.recipe.training.seed,
+                "epochs": epoch,
+                "steps": epoch * self.steps,
+                "split_sha256": hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest(),
+                "cases": names["train"],
+                "chosen_on": names["validation"],
+            }
+            | ({"start": _origin(self.start)} if self.start else {}),
+        )
+
+    def _parts(self) -> dict[str, Stateful]:
+        """All that a run must have back to go on as if nothing had happened."""
+        return {
+            "network": self.network,
+            "average": self.average,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+        }
+
+    def _steps_of_an_epoch(self) -> int:
+        """Whole batches only. Raises ValueError where there is none, or processes cannot share one alike."""
+        slices, batch = len(self.slices.epoch(0)), self.recipe.training.batch
+        if batch > slices or batch % processes.count():
+            raise ValueError(
+                f"batch: expected a multiple of {processes.count()} processes, at most {slices} slices; found {batch}"
+            )
+        return slices // batch
+
+    def _schedule(self) -> LRScheduler:
+        settings = self.recipe.training
+        if settings.schedule == "constant":
+            return ConstantLR(self.optimiser, factor=1.0)
+        return OneCycleLR(self.optimiser, settings.learning_rate, total_steps=settings.epochs * self.steps)
+
+    def _precision(self) -> torch.autocast:
+        """Mixed precision where the recipe asks for it."""
+        dtype = PRECISIONS[self.recipe.training.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
 
-def _dice(checkpoint: Checkpoint, case: CachedCase, device: torch.device) -> float:
-    """The Dice of one subject, in reduced precision: it ranks epochs and is not the figure to report."""
-    predicted = []
-    for start in range(0, len(case.scores), SLICE_BATCH):
-        slices = case.scores[start : start + SLICE_BATCH].astype(np.float32)
-        with torch.autocast(device.type, torch.bfloat16):
-            predicted.append(predict_slices(checkpoint, slices, device)[:, 0] > 0.5)
-    [region] = checkpoint.card.regions
-    return dice(np.concatenate(predicted), region_masks(case.labels)[region])
+def _origin(start: Model) -> dict[str, Any]:
+    return {"sha256": start.sha256, "training": [checkpoint.card.training for checkpoint in start.checkpoints]}
 
 
-def _card(recipe: Recipe, region: Region, cases: dict[str, list[CachedCase]], epoch: int) -> Card:
-    return Card(
-        name=recipe.name,
-        version=recipe.version,
-        regions=(region,),
-        width=recipe.width,
-        depth=recipe.depth,
-        licence=recipe.licence,
-        attribution=recipe.attribution,
-        intended_use=recipe.intended_use,
-        training={
-            "recipe": asdict(recipe),
-            "cases": [case.name for case in cases["train"]],
-            "chosen_on": [case.name for case in cases["validation"]],
-            "epoch": epoch + 1,
-        },
-    )
-
-
-def _log(run: Path, **entries: object) -> None:
-    with (run / "log.jsonl").open("a") as log:
-        log.write(json.dumps(entries) + "\n")
-
-
-def _save_state(run: Path, parts: dict[str, Any], **progress: object) -> None:
-    state = {name: part.state_dict() for name, part in parts.items()} | progress
-    torch.save(state, run / "state.partial")
-    (run / "state.partial").replace(run / "state.pt")
-
-
-def _restore_state(run: Path, recipe: Recipe, parts: dict[str, Any]) -> tuple[int, float]:
-    """Epochs done and best mean Dice so far of an interrupted run; 0 and -1 for a new one.
-
-    Raises ValueError where the folder holds a run of another recipe.
-    """
-    if not (run / "state.pt").exists():
-        return 0, -1.0
-    state = torch.load(run / "state.pt", weights_only=True)
-    if state["recipe"] != asdict(recipe):
-        raise ValueError(f"{run.name}: expected a run of this recipe, found one of another; choose a new folder")
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    return state["epochs_done"], state["best"]
+def _names(cases: Cases) -> dict[str, list[str]]:
+    return {subset: [case.name for case in members] for subset, members in cases.items()}

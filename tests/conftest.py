@@ -1,11 +1,15 @@
 """A phantom, networks with known answers, and a service that holds them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from known_networks import known_model, save_model
+from tiny import FIRST_SLICES, SPLIT, write_data
 
+from model_training.prepare import Cases, open_cache, prepare
+from model_training.split import write_split
 from service.app import create_app
 from service.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
 from service.segmentation.volume import Volume
@@ -44,3 +48,24 @@ def client(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
     settings = Settings(weights=weights, device="cpu", max_upload_mib=16, max_unpacked_mib=128)
     with TestClient(create_app(settings), raise_server_exceptions=False) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of BraTS folders."""
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The slice cache of the tiny data."""
+    folder = tmp_path_factory.mktemp("cache")
+    prepare(tiny_data, FIRST_SLICES, folder)
+    write_split(folder / "split.json", SPLIT)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_cases(tiny_cache: Path) -> Cases:
+    """The cases of the tiny cache by subset."""
+    return open_cache(tiny_cache, SPLIT)

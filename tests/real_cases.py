@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from model_training.prepare import read_split
+from model_training.split import read_split
 
 BRATS = Path(__file__).parents[2] / "shared" / "brats"
 

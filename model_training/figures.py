@@ -1,0 +1,119 @@
+"""The paper's figures, from the user's own data."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from model_training.augmentation import augment
+from model_training.augmentation.draws import Draws, stream_seed
+from model_training.prepare import CachedCase
+from model_training.recipe import Recipe
+from service.segmentation.case import Modality
+from service.segmentation.fuse import nest
+from service.segmentation.labels import Region, RegionMasks, region_masks
+from service.segmentation.predict import predict_masks
+from service.segmentation.weights import Model
+
+COLOURS = {Region.WT: "#4daf4a", Region.TC: "#ffd92f", Region.ET: "#e41a1c"}
+COPIES_SHOWN = 5
+FLAIR = list(Modality).index(Modality.FLAIR)
+
+
+def draw_modalities(case: CachedCase, path: Path) -> None:
+    """Fig. 1: the four modalities of the slice with the most tumour."""
+    figure, axes = _panels(1, len(Modality))
+    for axis, modality, image in zip(axes[0], Modality, case.scores[largest_slice(case)], strict=True):
+        _show(axis, image)
+        axis.set_title(modality)
+    _save(figure, path)
+
+
+def draw_augmented(case: CachedCase, recipe: Recipe, path: Path) -> None:
+    """Fig. 2: a slice's FLAIR, and some of its copies by the recipe's augmentation, with the whole tumour's outline."""
+    index = largest_slice(case)
+    slices = torch.from_numpy(case.scores[[index]].astype(np.float32))  # (1, 4, Y, X)
+    labels = torch.from_numpy(case.labels[[index], None].astype(np.float32))
+    shown = [(slices, labels)]
+    for copy in range(COPIES_SHOWN):
+        draws = Draws([stream_seed(recipe.training.seed, f"{case.name} {index}", copy)])
+        shown.append(augment(slices, labels, (slices.shape[-2], slices.shape[-1]), recipe.augmentation, draws))
+    figure, axes = _panels(1, len(shown))
+    for number, (axis, (image, mask)) in enumerate(zip(axes[0], shown, strict=True)):
+        _show(axis, image[0, FLAIR].numpy())
+        _outline(axis, mask[0, 0].numpy() > 0, COLOURS[Region.WT])
+        axis.set_title(f"copy {number}" if number else "the slice")
+    _save(figure, path)
+
+
+def draw_masks(case: CachedCase, model: Model, path: Path) -> None:
+    """Fig. 3: predicted (top) and true (bottom) regions of the slice with the most tumour on its four modalities."""
+    index = largest_slice(case)
+    volumes = case.scores.transpose(1, 3, 2, 0).astype(np.float32)
+    nested, _ = nest(predict_masks(model, volumes))
+    predicted = {region: mask[..., index].T for region, mask in nested.items()}
+    figure, axes = _panels(2, len(Modality))
+    for row, masks in zip(axes, (predicted, region_masks(case.labels[index])), strict=True):
+        for axis, modality, image in zip(row, Modality, case.scores[index], strict=True):
+            _show(axis, image)
+            _overlay(axis, masks)
+            axis.set_title(f"{modality}, {'predicted' if masks is predicted else 'ground truth'}")
+    _save(figure, path)
+
+
+def draw_curves(runs: Mapping[str, Path], path: Path) -> None:
+    """Loss and mean validation Dice by epoch, of every network of every run."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    loss, dice = figure.subplots(1, 2)
+    for name, run in runs.items():
+        for log in sorted(run.glob("*/log.jsonl")):
+            entries = [json.loads(line) for line in log.read_text().splitlines()]
+            label = f"{name} {log.parent.name.upper()}"
+            _curve(loss, entries, "loss", label)
+            _curve(dice, entries, "dice", label)
+    loss.set(xlabel="epoch", ylabel="training loss")
+    dice.set(xlabel="epoch", ylabel="mean validation Dice", ylim=(0, 1))
+    loss.legend(fontsize="small")
+    _save(figure, path)
+
+
+def largest_slice(case: CachedCase) -> int:
+    """The axial slice with the most tumour."""
+    return int((case.labels > 0).sum(axis=(1, 2)).argmax())
+
+
+def _curve(axis: Axes, entries: Sequence[Mapping[str, Any]], key: str, label: str) -> None:
+    points = [(entry["epoch"], entry[key]) for entry in entries if key in entry]
+    axis.plot(*zip(*points, strict=True), marker=".", label=label)
+
+
+def _panels(rows: int, columns: int) -> tuple[Figure, NDArray[np.object_]]:
+    figure = Figure(figsize=(2.4 * columns, 2.9 * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _show(axis: Axes, image: NDArray[np.floating[Any]]) -> None:
+    axis.imshow(image.astype(np.float32), cmap="gray", vmin=-2.5, vmax=3.5)
+    axis.axis("off")
+
+
+def _overlay(axis: Axes, masks: RegionMasks) -> None:
+    for region, mask in masks.items():
+        colour = np.array(mpl.colors.to_rgba(COLOURS[region], alpha=0.5))
+        axis.imshow(np.where(mask[..., None], colour, 0))
+
+
+def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str) -> None:
+    if mask.any():
+        axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=100)

@@ -1,0 +1,12 @@
+"""The memory that a process has taken."""
+
+import resource
+
+import torch
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """The most so far: resident memory of the process, or on a GPU what torch allocated there."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

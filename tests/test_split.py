@@ -1,0 +1,57 @@
+import json
+
+import pytest
+
+from model_training.split import SUBSETS, draw_split, patient_of, read_split, write_split
+
+CASES = {f"BraTS20_Training_{number:03}": number % 10 != 0 for number in range(1, 370)}
+
+
+def test_a_drawn_split_has_the_sizes_of_the_paper():
+    split = draw_split(CASES, seed=1)
+    assert [len(split[subset]) for subset in SUBSETS] == [295, 37, 37]
+    assert sorted(name for names in split.values() for name in names) == sorted(CASES)
+
+
+def test_cases_without_enhancing_tumour_are_shared_out_alike():
+    split = draw_split(CASES, seed=1)
+    assert [sum(not CASES[name] for name in split[subset]) for subset in SUBSETS] == [28, 4, 4]
+
+
+def test_the_seed_decides_the_split():
+    assert draw_split(CASES, seed=1) == draw_split(dict(reversed(CASES.items())), seed=1)
+    assert draw_split(CASES, seed=1) != draw_split(CASES, seed=2)
+
+
+def test_scans_of_one_patient_stay_together():
+    scans = {f"BraTS-GLI-{patient:05}-{scan:03}": True for patient in range(50) for scan in range(3)}
+    split = draw_split(scans, seed=1)
+    patients = {subset: {patient_of(name) for name in split[subset]} for subset in SUBSETS}
+    assert [len(patients[subset]) for subset in SUBSETS] == [40, 5, 5]
+    assert len(set.union(*patients.values())) == 50
+
+
+def test_names_before_2023_are_a_patient_each():
+    assert patient_of("BraTS20_Training_001") == "BraTS20_Training_001"
+    assert patient_of("Brats18_TCIA01_425_1") == "Brats18_TCIA01_425_1"
+    assert patient_of("BraTS-GLI-00002-001") == "BraTS-GLI-00002"
+
+
+def test_a_split_survives_its_file(tmp_path):
+    split = draw_split(CASES, seed=1)
+    write_split(tmp_path / "split.json", split)
+    assert read_split(tmp_path / "split.json") == split
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"train": []}, "expected the lists"),
+        ({"train": ["one"], "validation": ["one"], "test": []}, "found twice: one"),
+        ([], "expected the lists"),
+    ],
+)
+def test_a_split_must_have_three_lists_and_no_case_twice(split, message, tmp_path):
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    with pytest.raises(ValueError, match=message):
+        read_split(tmp_path / "split.json")
