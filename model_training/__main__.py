@@ -1,4 +1,4 @@
-"""The commands of model_training: prepare, train, evaluate, report."""
+"""The commands of model_training: prepare, train, choose, evaluate, report."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from model_training import processes
+from model_training.choose import choose
 from model_training.cost import print_cost
 from model_training.evaluate import (
     SCORED_SUBSETS,
@@ -79,6 +80,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         record_scores(arguments.weights, model, evaluation)
 
 
+def _choose(arguments: argparse.Namespace) -> None:
+    model = load_model(arguments.weights, _device())
+    choose(arguments.weights, model, arguments.data, read_split(arguments.split))
+
+
 def _report(arguments: argparse.Namespace) -> None:
     runs = {run.resolve().name: run for run in arguments.runs}
     evaluations = {name: read_evaluation(run / "evaluation.json") for name, run in runs.items()}
@@ -139,6 +145,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in training.epochs=5")
     command.add_argument("--from", dest="start", type=Path, metavar="WEIGHTS", help="folder of weights to start from")
     command.add_argument("--dry-run", action="store_true", help="print the memory of a step and the time of the run")
+
+    command = commands.add_parser("choose", help="decide on validation how weights are used, and write it on the cards")
+    command.set_defaults(command=_choose)
+    command.add_argument("data", type=Path, help="folder that holds the case folders")
+    command.add_argument("--weights", type=Path, required=True, help="folder of weights and cards")
+    command.add_argument("--split", type=Path, required=True)
 
     command = commands.add_parser("evaluate", help="score weights on validation and test with the served pipeline")
     command.set_defaults(command=_evaluate)

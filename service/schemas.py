@@ -70,7 +70,10 @@ class Card(WireModel):
     width: int
     depth: int
     channels: tuple[str, ...]
+    slice_offsets: tuple[int, ...] = Field(description="slices that the network sees, relative to the one it segments")
     normalisation: str
+    mirrored: bool = Field(description="whether each slice is seen mirrored too, and the two answers averaged")
+    smallest_ml: Mapping[str, float] = Field(description="by region: what is smaller is called absent")
     licence: str
     attribution: str
     intended_use: str

@@ -1,6 +1,6 @@
 import numpy as np
 
-from service.segmentation.fuse import nest
+from service.segmentation.fuse import drop_small, nest
 from service.segmentation.labels import Region
 
 
@@ -20,3 +20,9 @@ def test_nested_masks_are_left_as_they_are():
     nested, changed = nest({Region.WT: whole, Region.TC: core, Region.ET: np.zeros(4, dtype=bool)})
     assert (nested[Region.TC] == core).all()
     assert changed == 0
+
+
+def test_a_region_below_its_smallest_volume_is_absent():
+    masks = {region: np.array([1, 1, 1, 0], dtype=bool) for region in Region}
+    kept = drop_small(masks, {"TC": 0.03, "ET": 0.031}, voxel_ml=0.01)
+    assert [int(kept[region].sum()) for region in Region] == [3, 3, 0]

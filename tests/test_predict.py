@@ -81,3 +81,16 @@ def test_a_network_sees_the_slices_that_its_card_names():
     padded = np.pad(SCORES, ((0, 0), (0, 0), (0, 0), (0, 1))).transpose(3, 0, 2, 1)
     for place, offset in enumerate((-2, 0, 1)):
         assert np.array_equal(slices[:, place], padded[3 + offset : 25 + offset])
+
+
+def test_a_mirrored_network_answers_the_same_for_a_mirrored_brain():
+    torch.manual_seed(0)
+    network = UNet(out_channels=2, width=2, depth=1).eval()
+    network.classify.bias.data = torch.tensor([0.0, 0.0])
+    for mirrored in (False, True):
+        model = Model((Checkpoint(network, make_card(Region.WT, width=2, mirrored=mirrored)),), CPU)
+        even = SCORES[:, :20]  # a width that needs no padding, which is on one side only
+        plain = predict_masks(model, even)[Region.WT]
+        turned = predict_masks(model, np.ascontiguousarray(even[:, ::-1]))[Region.WT][::-1]
+        assert 0.01 < plain[..., 3:].mean() < 0.99
+        assert np.array_equal(plain, turned) == mirrored

@@ -43,6 +43,14 @@ def test_the_model_hash_changes_with_any_weight(folder):
     assert load_model(folder, CPU).sha256 != before
 
 
+def test_the_model_hash_changes_with_how_the_weights_are_used(folder):
+    before = load_model(folder, CPU).sha256
+    change_card(folder, "et", smallest_ml={"ET": 0.5})
+    model = load_model(folder, CPU)
+    assert model.sha256 != before
+    assert model.smallest_ml == {"ET": 0.5}
+
+
 def test_a_changed_byte_is_refused(folder):
     path = folder / "tc.safetensors"
     data = bytearray(path.read_bytes())

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from service.segmentation.case import Case, read_case
-from service.segmentation.fuse import nest
+from service.segmentation.fuse import drop_small, nest
 from service.segmentation.geometry import resample_mask
 from service.segmentation.labels import EnhancingLabel, Region, RegionMasks, label_map, region_masks
 from service.segmentation.measure import Agreement, agreement
@@ -53,7 +53,7 @@ def segment(
     with stage("predict"):
         predicted = predict_masks(model, normalised.scores)
     with stage("fuse"):
-        nested, changed = nest(predicted)
+        nested, changed = nest(drop_small(predicted, model.smallest_ml, normalised.grid.voxel_ml))
         masks = _on_input_grid(nested, normalised, case)
         labels = Volume(label_map(masks, enhancing), case.grid.affine)
     with stage("measure"):

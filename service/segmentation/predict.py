@@ -57,9 +57,16 @@ def predict_slices(checkpoint: Checkpoint, slices: NDArray[np.float32], device: 
     """Probability (B, regions, Y, X) of the checkpoint's regions in normalised slices (B, C, Y, X) of any size."""
     height, width = slices.shape[-2:]
     padded = _pad(torch.from_numpy(np.ascontiguousarray(slices)), 2**checkpoint.card.depth)
-    logits = checkpoint.network(padded.to(device, memory_format=torch.channels_last))
-    foreground = probabilities(logits.float())[:, -len(checkpoint.card.regions) :]
-    return foreground[..., :height, :width].cpu().numpy()
+    padded = padded.to(device, memory_format=torch.channels_last)
+    probability = _probability(checkpoint, padded)
+    if checkpoint.card.mirrored:
+        probability = (probability + _probability(checkpoint, padded.flip(-1)).flip(-1)) / 2
+    return probability[..., :height, :width].cpu().numpy()
+
+
+def _probability(checkpoint: Checkpoint, slices: Tensor) -> Tensor:
+    """Probability (B, regions, H, W); of a network's channels the regions are the last."""
+    return probabilities(checkpoint.network(slices).float())[:, -len(checkpoint.card.regions) :]
 
 
 def _pad(slices: Tensor, multiple: int) -> Tensor:

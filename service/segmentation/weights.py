@@ -36,6 +36,8 @@ class Card:
     channels: tuple[str, ...] = CHANNELS
     slice_offsets: tuple[int, ...] = (0,)  # slices that the network sees, relative to the one that it segments
     normalisation: str = NORMALISATION
+    mirrored: bool = False  # whether each slice is seen mirrored too, and the two answers averaged
+    smallest_ml: Mapping[str, float] = field(default_factory=dict)  # by region: what is smaller is called absent
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""  # of the safetensors file
@@ -83,8 +85,16 @@ class Model:
 
     @property
     def sha256(self) -> str:
-        """One hash over the hashes of all checkpoints."""
-        return hashlib.sha256("".join(c.card.sha256 for c in self.checkpoints).encode()).hexdigest()
+        """One hash over all that decides the masks: the weights of all checkpoints, and how they are used."""
+        decisive = [
+            (c.card.sha256, c.card.slice_offsets, c.card.mirrored, c.card.smallest_ml) for c in self.checkpoints
+        ]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def smallest_ml(self) -> dict[str, float]:
+        """The volume below which a region is called absent, for each region that has one."""
+        return {region: ml for checkpoint in self.checkpoints for region, ml in checkpoint.card.smallest_ml.items()}
 
 
 def load_model(folder: Path, device: torch.device) -> Model:
