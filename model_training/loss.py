@@ -30,7 +30,8 @@ def dice_loss(predicted: Tensor, truth: Tensor) -> Tensor:
 def batch_dice_loss(predicted: Tensor, truth: Tensor) -> Tensor:
     """Equation (2): the same with the whole batch taken for one image; over all processes, where there are several.
 
-    For two channels the weight of each is the other's share: 1 - g_1 / (g_0 + g_1) = g_0 / (g_0 + g_1).
+    For two channels the weight of each is the other's share: 1 - g_1 / (g_0 + g_1) = g_0 / (g_0 + g_1). The paper's
+    public code computes that share, smoothed; for three channels, which overlap, only the equation is meant.
     """
     over_batch = (0, 2, 3)
     overlap = sum_over_processes((predicted * truth).sum(over_batch))
