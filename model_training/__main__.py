@@ -48,7 +48,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     write_split(path, split)
     for name, reason in left_out.items():
         print(f"left out {name}: {reason}")
-    print(f"{len(left_out)} cases left out")
+    print(f"cases left out: {len(left_out)}")
     _print_counts(open_cache(arguments.cache, split))
 
 

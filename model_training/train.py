@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -88,12 +89,14 @@ class NetworkRun:
             total=epochs * self.steps,
             initial=progress.epoch * self.steps + progress.step,
             unit="step",
+            mininterval=0.5 if sys.stderr.isatty() else 60,  # a log file wants few lines
+            maxinterval=60,
             disable=processes.rank() > 0,
         ) as bar:
             while progress.epoch < epochs:
                 for loss in self._rest_of_epoch(progress):
                     bar.update()
-                    bar.set_postfix(epoch=progress.epoch + 1, loss=f"{loss:.3f}")
+                    bar.set_postfix(epoch=progress.epoch + 1, loss=f"{loss:.3f}", refresh=False)
                     if processes.rank() == 0 and folder.is_due():
                         folder.save(progress)
                 self._close_epoch(progress, folder)

@@ -59,7 +59,7 @@ def test_without_a_split_one_is_drawn_and_damaged_cases_are_named(tiny_data, tmp
     run(monkeypatch, "prepare", tiny_data, "--cache", tmp_path)
     printed = capsys.readouterr().out
     assert "left out damaged: T1Gd, T2, FLAIR: missing" in printed
-    assert "1 cases left out" in printed
+    assert "cases left out: 1" in printed
     split = read_split(tmp_path / "split.json")
     assert sorted(name for names in split.values() for name in names) == sorted(FIRST_SLICES)
 
