@@ -1,9 +1,10 @@
 # Few words; `make help` tells what they do.
 PYTHON ?= python3
 BIN := .venv/bin
-RUN ?= runs/default
 CACHE ?= runs/cache
-RECIPE ?= default
+RECIPE ?= shared
+FROM ?=
+RUN ?= runs/$(RECIPE)
 WEIGHTS ?= service/weights/default
 DATA ?= build/brats
 SPLIT ?=
@@ -35,9 +36,9 @@ check: setup  ## lint, format, types, import directions
 test: setup  ## run the tests
 	$(BIN)/pytest
 
-train: setup  ## train the networks of RECIPE on the BraTS cases below DATA, into RUN; SPLIT=json to give one
+train: setup  ## train the networks of RECIPE on the BraTS cases below DATA, into RUN; SPLIT=json, FROM=weights
 	$(BIN)/python -m model_training prepare $(DATA) --cache $(CACHE) $(if $(SPLIT),--split $(SPLIT))
-	$(BIN)/python -m model_training train $(RECIPE) --cache $(CACHE) --out $(RUN)
+	$(BIN)/python -m model_training train $(RECIPE) --cache $(CACHE) --out $(RUN) $(if $(FROM),--from $(FROM))
 
 evaluate: setup $(DATA)  ## score WEIGHTS on the validation and test cases of DATA by SPLIT
 	$(BIN)/python -m model_training evaluate $(DATA) --weights $(WEIGHTS) --split $(or $(SPLIT),$(DATA)/split.json)

@@ -47,6 +47,7 @@ class Training(Table):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     frame: tuple[Positive, Positive] | None = None  # height and width of a training slice; the largest brain's if none
     validate_every: Positive = 1  # epochs
+    goes_on: bool = False  # from the weights of another run, without which it would not come far
     seed: int
 
 

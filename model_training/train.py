@@ -42,6 +42,8 @@ def train(recipe: Recipe, cases: Cases, run: Path, device: torch.device, start: 
     scalars and state. The same call goes on with a run that was interrupted.
     Raises ValueError where the folder holds another run, and where recipe and data or start do not fit.
     """
+    if recipe.training.goes_on and not start:
+        raise ValueError(f"{recipe.name}: expected weights to go on from (--from FOLDER), found none")
     if processes.rank() == 0:
         claim_folder(
             run,

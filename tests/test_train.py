@@ -133,6 +133,11 @@ def test_a_folder_takes_no_other_run(finished, tiny_cases):
         train(RECIPE, tiny_cases | {"validation": []}, finished, CPU)
 
 
+def test_a_recipe_that_goes_on_takes_weights_to_go_on_from(tiny_cases, tmp_path):
+    with pytest.raises(ValueError, match=r"expected weights to go on from \(--from FOLDER\), found none"):
+        train(change(RECIPE, "training", goes_on=True), tiny_cases, tmp_path, CPU)
+
+
 def test_without_validation_cases_the_last_epoch_is_kept(tiny_cases, tmp_path):
     recipe = change(change(RECIPE, "training", epochs=2), "network", outputs="three in one")
     train(recipe, tiny_cases | {"validation": []}, tmp_path, CPU)
