@@ -194,5 +194,5 @@ def test_two_processes_train_like_one(loss, tiny_cache, tmp_path):
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S, env=ONE_THREAD)
         assert done.returncode == 0, done.stderr
     one, two = (read_log(tmp_path / name, "wt-tc-et") for name in ("alone", "together"))
-    assert [entry["loss"] for entry in two] == pytest.approx([entry["loss"] for entry in one], rel=1e-3)
+    assert [entry["loss"] for entry in two] == pytest.approx([entry["loss"] for entry in one], rel=2e-4)
     assert [entry["dice"] for entry in two] == pytest.approx([entry["dice"] for entry in one], abs=0.01)
