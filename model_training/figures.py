@@ -80,6 +80,8 @@ def draw_curves(runs: Mapping[str, Path], path: Path) -> None:
             _curve(dice, entries, "dice", label)
     loss.set(xlabel="epoch", ylabel="training loss")
     dice.set(xlabel="epoch", ylabel="mean validation Dice", ylim=(0, 1))
+    for axis in (loss, dice):
+        axis.xaxis.get_major_locator().set_params(integer=True)
     loss.legend(fontsize="small")
     _save(figure, path)
 
