@@ -1,5 +1,6 @@
 """The slice cache: BraTS folders read and normalised once, by the core that serves, into memory-mapped arrays."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -51,7 +52,8 @@ def find_cases(data: Path) -> dict[str, Path]:
 
     Raises ValueError where there is none, or two have one name.
     """
-    folders = sorted({path.parent for path in data.rglob("*") if is_nifti_name(path.name) and path.is_file()})
+    walk = os.walk(data, followlinks=True)  # data sets are often put together of links
+    folders = sorted(Path(folder) for folder, _, files in walk if any(map(is_nifti_name, files)))
     if not folders:
         raise ValueError(f"{data}: expected folders with NIfTI files, one a case; found none")
     cases = {folder.name: folder for folder in folders}

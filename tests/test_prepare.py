@@ -31,6 +31,11 @@ def test_the_cache_holds_normalised_slices_with_their_labels(tiny_cases):
     assert np.array_equal(one.contents == Content.TUMOUR, one.labels.any(axis=(1, 2)))
 
 
+def test_cases_are_found_behind_links(tiny_data, tmp_path):
+    (tmp_path / "linked").symlink_to(tiny_data / "one")
+    assert list(find_cases(tmp_path)) == ["linked"]
+
+
 def test_cases_are_found_in_folders_within_folders(tiny_data, tmp_path):
     shutil.copytree(tiny_data / "one", tmp_path / "HGG" / "one")
     shutil.copytree(tiny_data / "two", tmp_path / "LGG" / "two")
