@@ -26,6 +26,12 @@ from service.segmentation.errors import SegmentationError
 from service.segmentation.weights import load_model
 
 RECIPES = Path(__file__).parent / "recipes"
+BUNDLED = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
+MAKERS = {  # of the files that one command leaves for another
+    "split.json": "prepare, or train, writes it",
+    "recipe.json": "train writes it",
+    "evaluation.json": "evaluate --out writes it",
+}
 
 
 def main() -> None:
@@ -33,7 +39,10 @@ def main() -> None:
     arguments = _parser().parse_args()
     try:
         arguments.command(arguments)
-    except (SegmentationError, ValueError, FileNotFoundError) as error:
+    except FileNotFoundError as error:
+        maker = MAKERS.get(Path(error.filename).name, "give another path")
+        sys.exit(f"{error.filename}: expected this file, found none; {maker}")
+    except (SegmentationError, ValueError, OSError) as error:
         sys.exit(str(error))
 
 
@@ -115,8 +124,10 @@ def _print_counts(cases: Cases) -> None:
 
 def _recipe_path(name: str) -> Path:
     """A recipe's file: the bundled one of this name, or a path."""
-    bundled = RECIPES / f"{name}.toml"
-    return bundled if bundled.exists() else Path(name)
+    for path in (RECIPES / f"{name}.toml", Path(name)):
+        if path.is_file():
+            return path
+    raise ValueError(f"recipe: expected a TOML file or one of {BUNDLED}, found {name}")
 
 
 def _device() -> torch.device:
@@ -137,8 +148,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("train", help="train the networks of a recipe; goes on with an interrupted run")
     command.set_defaults(command=_train)
-    bundled = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
-    command.add_argument("recipe", help=f"a TOML file, or one of {bundled}")
+    command.add_argument("recipe", help=f"a TOML file, or one of {BUNDLED}")
     command.add_argument("--cache", type=Path, required=True)
     command.add_argument("--out", type=Path, required=True, help="folder for weights, cards, log and state")
     command.add_argument("--split", type=Path, help="another one than that of the cache")

@@ -90,16 +90,27 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
 
     Raises ValueError that names every key that is missing, unknown or out of range.
     """
+    entries = _parse(path.name, path.read_text())
+    for change in changes:
+        _merge(entries, _parse(f"--set {change}", change))
     try:
-        entries = tomllib.loads(path.read_text())
-        for change in changes:
-            _merge(entries, tomllib.loads(change))
         return Recipe.model_validate(entries)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path.name}: expected TOML; {error}") from error
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
-        raise ValueError(f"{path.name}: {wrong}") from error
+        raise ValueError(f"{path.name}: {problems(error)}") from error
+
+
+def problems(error: ValidationError) -> str:
+    """What is wrong with which keys, in one line."""
+    return "; ".join(f"{'.'.join(map(str, entry['loc'])) or 'all'}: {entry['msg']}" for entry in error.errors())
+
+
+def _parse(source: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(
+            f"{source}: expected TOML, as in training.epochs=5 or training.loss='batch dice'; {error}"
+        ) from error
 
 
 def _merge(entries: dict[str, Any], changes: dict[str, Any]) -> None:

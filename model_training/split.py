@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
+from pydantic import ValidationError
+
+from model_training.recipe import Table, problems
+
 SUBSETS = ("train", "validation", "test")
 
 Split = Mapping[str, list[str]]  # case names by subset
@@ -14,18 +18,25 @@ Split = Mapping[str, list[str]]  # case names by subset
 HELD_OUT_SHARE = 0.1  # for validation, and as much for test (section III.A)
 
 
+class _SplitFile(Table):
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+
+
 def read_split(path: Path) -> dict[str, list[str]]:
     """The split in a JSON file: an object with the lists train, validation and test.
 
     Raises ValueError where a list is missing, or a case is in two.
     """
-    split = json.loads(path.read_text())
-    if not isinstance(split, dict) or sorted(split) != sorted(SUBSETS):
-        raise ValueError(f"split: expected the lists {', '.join(SUBSETS)}, found {', '.join(sorted(split))}")
+    try:
+        split = _SplitFile.model_validate_json(path.read_text()).model_dump()
+    except ValidationError as error:
+        raise ValueError(f"{path}: expected JSON with the lists {', '.join(SUBSETS)}; {problems(error)}") from error
     names = [name for subset in SUBSETS for name in split[subset]]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"split: expected every case once, found twice: {', '.join(twice)}")
-    return {subset: list(split[subset]) for subset in SUBSETS}
+        raise ValueError(f"{path}: expected every case once, found twice: {', '.join(twice)}")
+    return split
 
 
 def write_split(path: Path, split: Split) -> None:

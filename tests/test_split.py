@@ -46,9 +46,9 @@ def test_a_split_survives_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        ({"train": []}, "expected the lists"),
+        ({"train": []}, "expected JSON with the lists"),
         ({"train": ["one"], "validation": ["one"], "test": []}, "found twice: one"),
-        ([], "expected the lists"),
+        ([], "expected JSON with the lists"),
     ],
 )
 def test_a_split_must_have_three_lists_and_no_case_twice(split, message, tmp_path):

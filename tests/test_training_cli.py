@@ -77,11 +77,12 @@ def test_a_dry_run_tells_memory_and_time_and_leaves_nothing(tiny_cache, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "absent.toml", "--cache", "{cache}", "--out", "x"], "absent.toml"),
-        (["train", "unet-2c", "--cache", "absent", "--out", "x"], "split.json"),
+        (["train", "absent.toml", "--cache", "{cache}", "--out", "x"], "expected a TOML file or one of default"),
+        (["train", "unet-2c", "--cache", "absent", "--out", "x"], "split.json: expected this file, found none"),
         (["train", "unet-2c", "--cache", "{cache}", "--out", "x", "--set=network.wide=1"], "network.wide: Extra"),
+        (["train", "unet-2c", "--cache", "{cache}", "--out", "x", "--set=no"], "--set no: expected TOML, as in"),
         (["prepare", "absent", "--cache", "x"], "absent: expected folders with NIfTI files"),
-        (["report", "absent", "--cache", "{cache}", "--out", "x"], "evaluation.json"),
+        (["report", "absent", "--cache", "{cache}", "--out", "x"], "evaluate --out writes it"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, tiny_cache, monkeypatch):
