@@ -5,18 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from model_training.table import Table, problems
 from service.segmentation.labels import Region
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
-
-
-class Table(BaseModel):
-    """A table of a recipe's TOML file; a key that it does not know is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Network(Table):
@@ -97,11 +92,6 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         return Recipe.model_validate(entries)
     except ValidationError as error:
         raise ValueError(f"{path.name}: {problems(error)}") from error
-
-
-def problems(error: ValidationError) -> str:
-    """What is wrong with which keys, in one line."""
-    return "; ".join(f"{'.'.join(map(str, entry['loc'])) or 'all'}: {entry['msg']}" for entry in error.errors())
 
 
 def _parse(source: str, text: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from random import Random
 
 from pydantic import ValidationError
 
-from model_training.recipe import Table, problems
+from model_training.table import Table, problems
 
 SUBSETS = ("train", "validation", "test")
 
