@@ -80,7 +80,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    model = load_model(arguments.weights, _device())
+    model = load_model(arguments.weights, _device()).optimised()
     evaluation = evaluate(model, arguments.data, read_split(arguments.split))
     print_table(evaluation)
     if arguments.out:
@@ -90,7 +90,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _choose(arguments: argparse.Namespace) -> None:
-    model = load_model(arguments.weights, _device())
+    model = load_model(arguments.weights, _device()).optimised()
     choose(arguments.weights, model, arguments.data, read_split(arguments.split))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from model_training.evaluate import CaseScore, Evaluation, evaluate, mean_score
 from model_training.split import Split
 from service.segmentation.labels import Region
-from service.segmentation.weights import Checkpoint, Model, save_checkpoint
+from service.segmentation.weights import Checkpoint, Model, save_card
 
 WORTH_MIRRORING = 0.005  # of mean Dice: mirroring doubles the time of every request
 CANDIDATES_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -33,7 +33,7 @@ def choose(folder: Path, model: Model, data: Path, split: Split) -> None:
     mirrored = _mean_dice(evaluations[True]) - _mean_dice(evaluations[False]) >= WORTH_MIRRORING
     smallest_ml = {region: choose_smallest_ml(evaluations[mirrored].cases, region) for region in Region}
     for checkpoint in _used(model, mirrored=mirrored, smallest_ml=smallest_ml).checkpoints:
-        save_checkpoint(folder, checkpoint)
+        save_card(folder, checkpoint.card)
 
 
 def choose_smallest_ml(cases: list[CaseScore], region: Region) -> float:
@@ -68,7 +68,7 @@ def _used(model: Model, *, mirrored: bool, smallest_ml: Mapping[Region, float]) 
         )
         for checkpoint in model.checkpoints
     )
-    return Model(tuple(checkpoints), model.device)
+    return replace(model, checkpoints=tuple(checkpoints))
 
 
 def _mean_dice(evaluation: Evaluation) -> float:

@@ -19,7 +19,7 @@ from service.segmentation.labels import Region, region_masks
 from service.segmentation.measure import Agreement
 from service.segmentation.pipeline import segment
 from service.segmentation.volume import decode_nifti
-from service.segmentation.weights import Checkpoint, Model, save_checkpoint
+from service.segmentation.weights import Model, save_card
 
 SCORES = ("dice", "sensitivity", "specificity", "hd95_mm")
 SCORED_SUBSETS = ("validation", "test")
@@ -91,7 +91,7 @@ def record_scores(folder: Path, model: Model, evaluation: Evaluation) -> None:
     """Write the mean Dice of each subset into the cards of a model's folder; the weights stay as they are."""
     scores = {subset: _mean_dice(evaluation.of(subset)) for subset in SCORED_SUBSETS if evaluation.of(subset)}
     for checkpoint in model.checkpoints:
-        save_checkpoint(folder, Checkpoint(checkpoint.network, replace(checkpoint.card, scores=scores)))
+        save_card(folder, replace(checkpoint.card, scores=scores))
 
 
 def print_table(evaluation: Evaluation) -> None:

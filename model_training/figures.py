@@ -17,7 +17,6 @@ from model_training.augmentation.draws import Draws, stream_seed
 from model_training.prepare import CachedCase
 from model_training.recipe import Recipe
 from service.segmentation.case import Modality
-from service.segmentation.fuse import nest
 from service.segmentation.labels import Region, RegionMasks, region_masks
 from service.segmentation.predict import predict_masks
 from service.segmentation.weights import Model
@@ -56,9 +55,7 @@ def draw_augmented(case: CachedCase, recipe: Recipe, path: Path) -> None:
 def draw_masks(case: CachedCase, model: Model, path: Path) -> None:
     """Fig. 3: predicted (top) and true (bottom) regions of the slice with the most tumour on its four modalities."""
     index = largest_slice(case)
-    volumes = case.scores.transpose(1, 3, 2, 0).astype(np.float32)
-    nested, _ = nest(predict_masks(model, volumes))
-    predicted = {region: mask[..., index].T for region, mask in nested.items()}
+    predicted = {region: mask[..., index].T for region, mask in predict_masks(model, case.volumes).masks.items()}
     figure, axes = _panels(2, len(Modality))
     for row, masks in zip(axes, (predicted, region_masks(case.labels[index])), strict=True):
         for axis, modality, image in zip(row, Modality, case.scores[index], strict=True):

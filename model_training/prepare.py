@@ -13,10 +13,9 @@ from tqdm import tqdm
 from model_training.split import SUBSETS, Split
 from service.segmentation.case import Case, assign_roles, is_nifti_name, read_case
 from service.segmentation.errors import InputError, LabelError
-from service.segmentation.geometry import resample
+from service.segmentation.geometry import resample_mask
 from service.segmentation.labels import EnhancingLabel, label_map, region_masks
 from service.segmentation.normalise import normalise
-from service.segmentation.volume import Volume
 
 ARRAYS = ("scores", "labels", "contents")  # of a CachedCase, a file each
 
@@ -37,6 +36,11 @@ class CachedCase:
     scores: NDArray[np.float16]  # (S, 4, Y, X), normalised
     labels: NDArray[np.uint8]  # (S, Y, X), with 4 for the enhancing tumour
     contents: NDArray[np.uint8]  # (S,), a Content for each slice
+
+    @property
+    def volumes(self) -> NDArray[np.float32]:
+        """The modalities (4, X, Y, S), as the pipeline has them."""
+        return self.scores.transpose(1, 3, 2, 0).astype(np.float32)
 
     @property
     def has_enhancing(self) -> bool:
@@ -105,7 +109,7 @@ def _cache_case(case: Case, folder: Path) -> None:
         raise LabelError("Ground truth: expected one to train on, found none.")
     normalised = normalise(case.images)
     masks = {
-        region: resample(Volume(mask, case.grid.affine), normalised.grid)[normalised.box] >= 0.5
+        region: resample_mask(mask, case.grid, normalised.grid)[normalised.box]
         for region, mask in region_masks(case.ground_truth.voxels).items()
     }
     labels = label_map(masks, EnhancingLabel.BRATS_2022)

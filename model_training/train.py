@@ -28,7 +28,7 @@ from model_training.start import starting_weights
 from service.segmentation.labels import Region, region_masks
 from service.segmentation.measure import dice
 from service.segmentation.network import UNet, place
-from service.segmentation.predict import SLICE_BATCH, axial_slices, predict_slices
+from service.segmentation.predict import predict_masks
 from service.segmentation.weights import Card, Checkpoint, Model, save_checkpoint
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -173,16 +173,10 @@ class NetworkRun:
 
     def _dice(self, checkpoint: Checkpoint, case: CachedCase) -> dict[Region, float]:
         """Dice of one subject in the precision of training: it ranks epochs and is not the figure to report."""
-        volumes = case.scores.transpose(1, 3, 2, 0)  # (4, X, Y, S)
-        predicted = []
-        for start in range(0, len(case.scores), SLICE_BATCH):
-            indices = np.arange(start, min(start + SLICE_BATCH, len(case.scores)))
-            slices = axial_slices(volumes, indices, checkpoint.card.slice_offsets).astype(np.float32)
-            with self._precision():
-                predicted.append(predict_slices(checkpoint, slices, self.device) > 0.5)
-        masks = np.concatenate(predicted).swapaxes(0, 1)  # (R, S, Y, X)
-        truth = region_masks(case.labels)
-        return {region: dice(mask, truth[region]) for region, mask in zip(self.regions, masks, strict=True)}
+        with self._precision():
+            masks = predict_masks(Model((checkpoint,), self.device), case.volumes).masks
+        truth = region_masks(case.labels.T)
+        return {region: dice(mask, truth[region]) for region, mask in masks.items()}
 
     def card(self, epoch: int) -> Card:
         """The card of the network after so many epochs."""

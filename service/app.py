@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BytesIO
 
+import torch
 from anyio import to_thread
 from fastapi import FastAPI
 
 from service import answer, body_limit, phantom, problems, routes
-from service.device import choose_device
+from service.device import choose_device, limit_memory, usable_cpus
 from service.segmentation.labels import EnhancingLabel
+from service.segmentation.predict import fit_memory
 from service.segmentation.weights import load_model
 from service.settings import Settings
 from service.upload import ZIP_PART
@@ -51,7 +53,12 @@ def try_line(settings: Settings) -> str:
 
 def _start_worker(settings: Settings) -> Worker:
     """Load the weights and segment the phantom once: the first request must not pay for what only first calls do."""
-    worker = Worker(load_model(settings.weights, choose_device(settings.device)), settings.max_unpacked_mib)
+    torch.set_num_threads(settings.threads or usable_cpus())
+    device = choose_device(settings.device)
+    limit_memory(device, settings.device_memory_mib)
+    precision = None if settings.precision == "auto" else getattr(torch, settings.precision)
+    model = fit_memory(load_model(settings.weights, device).optimised(precision))
+    worker = Worker(model, settings.max_unpacked_mib)
     case = phantom.zip_files(phantom.encode_phantom(phantom.make_phantom(phantom.SLAB_GRID)))
     worker.segment_now({ZIP_PART: BytesIO(case)}, EnhancingLabel.BRATS_2022, answer.ZIP)
     return worker

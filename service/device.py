@@ -1,8 +1,13 @@
-"""The device that computes."""
+"""The device that computes, and how much of it."""
+
+import os
+from pathlib import Path
 
 import torch
 
 from service.errors import SettingsError
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, or "max", in each period of microseconds
 
 
 def choose_device(name: str) -> torch.device:
@@ -12,3 +17,20 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def limit_memory(device: torch.device, mib: int) -> None:
+    """Let this process have at most so much of a CUDA card's memory; a CPU is left alone."""
+    if device.type == "cuda":
+        share = mib * 2**20 / torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(share, 1.0), device)
+
+
+def usable_cpus(quota: Path = CPU_QUOTA) -> int:
+    """The CPUs that this process may keep busy: torch would count the machine's, and in a container wait for itself."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        microseconds, period = quota.read_text().split()
+        return max(1, min(cpus, int(microseconds) // int(period)))
+    except (OSError, ValueError):  # no such file, or no limit
+        return cpus

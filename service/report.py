@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
-from service.schemas import InputReport, ModelIdentity, RegionReport, Report
+from service.schemas import ComputationReport, InputReport, ModelIdentity, RegionReport, Report
 from service.segmentation.labels import NECROTIC_CORE, OEDEMA, EnhancingLabel
 from service.segmentation.pipeline import Segmentation
 from service.segmentation.weights import Model
@@ -23,23 +23,30 @@ class Stopwatch:
         """Time what runs inside."""
         started = perf_counter()
         yield
-        self.timings_ms[name] = round(1000 * (perf_counter() - started), 1)
+        self.timings_ms[name] = round(self.timings_ms.get(name, 0) + 1000 * (perf_counter() - started), 1)
 
 
 def make_report(
     segmentation: Segmentation, enhancing: EnhancingLabel, model: Model, timings_ms: Mapping[str, float]
 ) -> Report:
     """The report of one case."""
-    agreement = segmentation.agreement or {}
+    agreement, prediction = segmentation.agreement or {}, segmentation.prediction
     return Report(
         regions={
             region: RegionReport.model_validate({"volume_ml": round(volume_ml, 3), "agreement": agreement.get(region)})
             for region, volume_ml in segmentation.volumes_ml.items()
         },
         labels={"necrotic_core": NECROTIC_CORE, "oedema": OEDEMA, "enhancing_tumour": enhancing},
-        voxels_changed_by_nesting=segmentation.voxels_changed_by_nesting,
+        voxels_changed_by_nesting=prediction.voxels_changed_by_nesting,
         input=InputReport.model_validate(segmentation.labels.grid),
         model=ModelIdentity.model_validate(model),
+        computation=ComputationReport(
+            device=str(model.device),
+            precision=str(model.precision).removeprefix("torch."),
+            slices=segmentation.slices,
+            slices_run=prediction.slices_run,
+        ),
+        degraded=prediction.degraded,
         timings_ms=timings_ms,
         warnings=segmentation.warnings,
         notice=NOTICE,

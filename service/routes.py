@@ -1,5 +1,6 @@
 """The HTTP interface."""
 
+from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -9,6 +10,7 @@ from starlette.responses import Response
 from service.answer import GZIP, ZIP, choose_media_type
 from service.errors import NotReadyError
 from service.problems import problem_responses
+from service.report import Stopwatch
 from service.schemas import Card, Health, Report
 from service.segmentation.case import ROLE_OF_ENDING
 from service.segmentation.labels import EnhancingLabel
@@ -68,8 +70,11 @@ async def segment(
     `Accept` chooses between application/zip (mask and report), application/json (report) and application/gzip (mask).
     """
     media_type = choose_media_type(accept)
-    async with receive_upload(request) as upload:
-        return Response(await worker.segment(upload, enhancing_label, media_type), media_type=media_type)
+    stopwatch = Stopwatch()
+    async with AsyncExitStack() as stack:
+        with stopwatch.stage("receive"):
+            upload = await stack.enter_async_context(receive_upload(request))
+        return Response(await worker.segment(upload, enhancing_label, media_type, stopwatch), media_type=media_type)
 
 
 @router.get("/models")

@@ -46,16 +46,30 @@ class ModelIdentity(WireModel):
     sha256: str
 
 
+class ComputationReport(WireModel):
+    """What it took."""
+
+    device: str
+    precision: str = Field(description="number format of the networks")
+    slices: int = Field(description="axial slices of the case, 1 mm apart")
+    slices_run: Mapping[str, int] = Field(
+        description="by network: those that it was run on, where there is brain, or the region around its own"
+    )
+
+
 class Report(WireModel):
     """All that is known about a segmented case, beside the mask itself."""
 
     regions: Mapping[Region, RegionReport]
     labels: Mapping[str, int] = Field(description="the numbers used in the mask")
     voxels_changed_by_nesting: int = Field(
-        description="voxels of the LPS, 1 mm grid where ET was outside TC, or TC outside WT, and gave way"
+        description="voxels of the LPS, 1 mm grid where, in the slices run, ET was outside TC or TC outside WT, and "
+        "gave way"
     )
     input: InputReport
     model: ModelIdentity
+    computation: ComputationReport
+    degraded: bool = Field(description="whether device memory ran out, and smaller batches or the CPU went on")
     timings_ms: Mapping[str, float]
     warnings: tuple[str, ...]
     notice: str

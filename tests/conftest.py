@@ -45,7 +45,7 @@ def model(phantom: dict[str, Volume]) -> Model:
 def client(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A service, started, that holds the known networks and takes bodies of up to 16 MiB."""
     weights = save_model(tmp_path_factory.mktemp("weights"), model)
-    settings = Settings(weights=weights, device="cpu", max_upload_mib=16, max_unpacked_mib=128)
+    settings = Settings(weights=weights, device="cpu", precision="float32", max_upload_mib=16, max_unpacked_mib=128)
     with TestClient(create_app(settings), raise_server_exceptions=False) as started:
         yield started
 

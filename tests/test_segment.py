@@ -86,7 +86,19 @@ def test_the_report_describes_input_model_labels_and_purpose(report):
 
 
 def test_the_report_times_every_stage(report):
-    assert list(report["timings_ms"]) == ["unpack", "read", "normalise", "predict", "fuse", "measure", "encode"]
+    assert list(report["timings_ms"]) == [
+        "receive",
+        "wait",
+        "unpack",
+        "decode",
+        "normalise",
+        "predict_wt",
+        "predict_tc",
+        "predict_et",
+        "fuse",
+        "measure",
+        "encode",
+    ]
     assert all(milliseconds > 0 for milliseconds in report["timings_ms"].values())
 
 

@@ -5,7 +5,7 @@ from tiny import RECIPE, change
 from model_training.prepare import Content
 from model_training.slices import SliceSet, truth_channels
 from service.segmentation.labels import Region, region_masks
-from service.segmentation.predict import axial_slices
+from service.segmentation.slices import AxialSlices, Window
 
 
 def test_an_epoch_draws_every_slice_with_tumour_and_a_share_of_the_others(tiny_cases):
@@ -47,8 +47,9 @@ def test_a_slice_comes_with_its_neighbours_as_it_does_in_serving(tiny_cases):
     [case] = tiny_cases["validation"]
     slices = SliceSet([case], recipe)
     samples = torch.stack([slices[index, 0].slices for index in range(14)]).numpy()
-    volumes = case.scores.transpose(1, 3, 2, 0).astype(np.float32)
-    assert np.array_equal(samples, axial_slices(volumes, np.arange(14), (-2, 0, 2)))
+    served = AxialSlices(case.volumes, reach=2, stride=1, precision=torch.float32)
+    whole = Window(slice(0, case.labels.shape[1]), slice(0, case.labels.shape[2]))
+    assert np.array_equal(samples, served.take(np.arange(14), whole, (-2, 0, 2)))
     assert not samples[0, :4].any()  # nothing lies two below the first
     assert np.array_equal(samples[0, 8:], samples[2, 4:8])
 

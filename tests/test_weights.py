@@ -48,7 +48,7 @@ def test_the_model_hash_changes_with_how_the_weights_are_used(folder):
     change_card(folder, "et", smallest_ml={"ET": 0.5})
     model = load_model(folder, CPU)
     assert model.sha256 != before
-    assert model.smallest_ml == {"ET": 0.5}
+    assert model.checkpoints[-1].card.smallest_ml == {"ET": 0.5}
 
 
 def test_a_changed_byte_is_refused(folder):

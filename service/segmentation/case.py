@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -38,7 +39,7 @@ ROLE_OF_ENDING: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Case:
-    """Four volumes (X, Y, Z) float32 on one grid, and the ground truth's label map on the same grid."""
+    """Four volumes (X, Y, Z) on one grid, and the ground truth's label map on the same grid."""
 
     images: Mapping[Modality, Volume]
     ground_truth: Volume | None
@@ -87,7 +88,10 @@ def read_case(files: Mapping[str, bytes]) -> Case:
 
     Raises ModalityError, MalformedImageError, OversizedImageError or GeometryError.
     """
-    volumes = {role: decode_nifti(files[name], role) for role, name in assign_roles(files).items()}
+    roles = assign_roles(files)
+    with ThreadPoolExecutor() as threads:
+        decoded = threads.map(decode_nifti, (files[name] for name in roles.values()), roles)
+        volumes = dict(zip(roles, decoded, strict=True))
     for role, volume in volumes.items():
         _check_same_grid(role, volume.grid, volumes[Modality.T1].grid)
     return Case({modality: volumes[modality] for modality in Modality}, volumes.get(GROUND_TRUTH))

@@ -1,28 +1,23 @@
 """Fusion of the three regions' masks into nested ones."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
-from service.segmentation.labels import Region, RegionMasks
 
+def nest(mask: NDArray[np.bool_], outer: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], int]:
+    """A region's mask within that of the region around it, if there is one, and the number of voxels that gave way.
 
-def nest(masks: RegionMasks) -> tuple[dict[Region, NDArray[np.bool_]], int]:
-    """The masks with ET kept within TC and TC within WT, and the number of voxels that this changed.
-
-    An inner region gives way to the outer one: the network of the outer region sees the easier task and errs less.
+    The inner region gives way: the network of the outer one sees the easier task and errs less.
     """
-    whole = masks[Region.WT]
-    core = masks[Region.TC] & whole
-    enhancing = masks[Region.ET] & core
-    changed = (core != masks[Region.TC]) | (enhancing != masks[Region.ET])
-    return {Region.WT: whole, Region.TC: core, Region.ET: enhancing}, int(changed.sum())
+    if outer is None:
+        return mask, 0
+    nested = mask & outer
+    return nested, int(np.count_nonzero(mask) - np.count_nonzero(nested))
 
 
-def drop_small(masks: RegionMasks, smallest_ml: Mapping[str, float], voxel_ml: float) -> RegionMasks:
-    """The masks, less those of regions that have a smallest volume and do not reach it.
+def drop_small(mask: NDArray[np.bool_], smallest_ml: float, voxel_ml: float) -> NDArray[np.bool_]:
+    """The mask, or an empty one where it does not reach the smallest volume that a card gives its region.
 
     A few voxels of enhancing tumour are more often a vessel in a patient without any.
     """
-    return {region: mask & (mask.sum() * voxel_ml >= smallest_ml.get(region, 0.0)) for region, mask in masks.items()}
+    return mask & (np.count_nonzero(mask) * voxel_ml >= smallest_ml)

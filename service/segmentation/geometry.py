@@ -1,5 +1,7 @@
 """Bringing a grid of any orientation and voxel size to LPS, 1 mm, and a mask back onto it."""
 
+from typing import Any
+
 import nibabel as nib
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
@@ -41,14 +43,15 @@ def working_grid(grid: Grid) -> Grid:
     return _lps_grid((x, y, z), LPS_AXES @ low)
 
 
-def resample(volume: Volume, grid: Grid) -> NDArray[np.float32]:
+def resample(volume: Volume, grid: Grid) -> NDArray[Any]:
     """The values of a volume at the voxels of another grid, (X, Y, Z); zero beyond the volume.
 
-    Where both grids are one lattice in another axis order the values are moved, not interpolated; elsewhere linear.
+    Where both grids are one lattice in another axis order the values are a view of the volume's; elsewhere they are
+    interpolated linearly, to float32.
     """
     reordered = _reorder(volume, grid.affine[:3, :3])
     if _same_lattice(reordered.grid, grid):
-        return reordered.voxels.astype(np.float32, copy=False)
+        return reordered.voxels
     return ndimage.affine_transform(
         volume.voxels.astype(np.float32, copy=False),
         np.linalg.inv(volume.affine) @ grid.affine,
@@ -60,7 +63,12 @@ def resample(volume: Volume, grid: Grid) -> NDArray[np.float32]:
 
 def resample_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> NDArray[np.bool_]:
     """A mask on another grid: where at least half of the interpolated mask is inside, so nested masks stay nested."""
-    return resample(Volume(mask, source.affine), target) >= 0.5
+    return at_least_half(resample(Volume(mask, source.affine), target))
+
+
+def at_least_half(share: NDArray[Any]) -> NDArray[np.bool_]:
+    """The mask of a resampled mask."""
+    return share if share.dtype == np.bool_ else share >= 0.5
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:

@@ -44,16 +44,12 @@ def region_masks(labels: NDArray[np.generic]) -> dict[Region, NDArray[np.bool_]]
 
     Raises LabelError where the map holds another value, or both 3 and 4.
     """
-    found = set(np.unique(labels).tolist())
-    known = {BACKGROUND, NECROTIC_CORE, OEDEMA, *EnhancingLabel}
-    if unknown := sorted(found - known):
-        listed = ", ".join(f"{value:g}" for value in unknown[:5])
+    whole, core, oedema = labels != BACKGROUND, labels == NECROTIC_CORE, labels == OEDEMA
+    enhancing_masks = [labels == number for number in EnhancingLabel]
+    enhancing = np.logical_or(*enhancing_masks)
+    if (unknown := whole & ~(core | oedema | enhancing)).any():
+        listed = ", ".join(f"{value:g}" for value in np.unique(labels[unknown])[:5])
         raise LabelError(f"Ground truth: expected labels 0, 1, 2, 4 or 0, 1, 2, 3, found {listed}.")
-    if found >= set(EnhancingLabel):
+    if all(mask.any() for mask in enhancing_masks):
         raise LabelError("Ground truth: expected labels 0, 1, 2, 4 or 0, 1, 2, 3, found both 3 and 4.")
-    enhancing = np.isin(labels, list(EnhancingLabel))
-    return {
-        Region.WT: labels != BACKGROUND,
-        Region.TC: (labels == NECROTIC_CORE) | enhancing,
-        Region.ET: enhancing,
-    }
+    return {Region.WT: whole, Region.TC: core | enhancing, Region.ET: enhancing}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from service.segmentation.geometry import bounding_box
 
@@ -27,18 +28,21 @@ def agreement(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm
     The rules of BraTS for empty masks: both empty, Dice and sensitivity are 1 and HD95 is 0 mm; one empty, Dice and
     sensitivity are 0 and HD95 is 374 mm. Specificity is 1 where the truth leaves no background.
     """
+    positive, found = _count(truth), _count(predicted)
+    hit = _count(predicted & truth)
+    negative, false_alarms = truth.size - positive, found - hit
     return Agreement(
         dice=dice(predicted, truth),
-        sensitivity=_share(predicted & truth, truth) if truth.any() else float(not predicted.any()),
-        specificity=_share(~predicted & ~truth, ~truth) if not truth.all() else 1.0,
+        sensitivity=hit / positive if positive else float(found == 0),
+        specificity=1 - false_alarms / negative if negative else 1.0,
         hd95_mm=hd95_mm(predicted, truth, spacing_mm),
     )
 
 
 def dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Equation (3): 2 TP / (2 TP + FP + FN), counted over all slices of a subject; 1 where both masks are empty."""
-    both_sizes = int(predicted.sum()) + int(truth.sum())  # 2 TP + FP + FN
-    return 2 * int((predicted & truth).sum()) / both_sizes if both_sizes else 1.0
+    both_sizes = _count(predicted) + _count(truth)  # 2 TP + FP + FN
+    return 2 * _count(predicted & truth) / both_sizes if both_sizes else 1.0
 
 
 def hd95_mm(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> float:
@@ -52,18 +56,20 @@ def hd95_mm(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: 
     if not predicted.any() or not truth.any():
         return HD95_ONE_EMPTY_MM
     box = bounding_box(predicted | truth)  # distances between the masks do not look beyond it
-    a, b = _surface(predicted[box]), _surface(truth[box])
-    return max(_directed_mm(a, b, spacing_mm), _directed_mm(b, a, spacing_mm))
+    a, b = _surface_mm(predicted[box], spacing_mm), _surface_mm(truth[box], spacing_mm)
+    return max(_directed_mm(a, b), _directed_mm(b, a))
 
 
-def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> float:
-    return int(part.sum()) / int(whole.sum())
+def _count(mask: NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(mask))
 
 
-def _surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return mask & ~ndimage.binary_erosion(mask)
+def _surface_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> NDArray[np.float64]:
+    """The positions (N, 3) of a mask's surface voxels."""
+    positions_mm: NDArray[np.float64] = np.argwhere(mask & ~ndimage.binary_erosion(mask)) * np.array(spacing_mm)
+    return positions_mm
 
 
-def _directed_mm(source: NDArray[np.bool_], target: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> float:
-    distances_mm = ndimage.distance_transform_edt(~target, sampling=spacing_mm)
-    return float(np.percentile(distances_mm[source], 95))
+def _directed_mm(source_mm: NDArray[np.float64], target_mm: NDArray[np.float64]) -> float:
+    distances_mm, _ = KDTree(target_mm).query(source_mm)
+    return float(np.percentile(distances_mm, 95))

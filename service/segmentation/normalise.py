@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.segmentation.case import Modality
 from service.segmentation.errors import IntensityError
-from service.segmentation.geometry import bounding_box, resample, working_grid
+from service.segmentation.geometry import at_least_half, bounding_box, resample, working_grid
 from service.segmentation.volume import Grid, Volume
 
 ROUNDING = 1e-5  # relative; resampling alone makes a constant image vary by less
@@ -26,7 +27,7 @@ class NormalisedCase:
 
     def uncrop(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A mask of the box as a mask of the whole grid."""
-        whole = np.zeros(self.grid.shape, dtype=np.bool_)
+        whole = np.zeros(self.grid.shape, dtype=np.bool_, order="F")
         whole[self.box] = mask
         return whole
 
@@ -39,32 +40,38 @@ def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
     Raises GeometryError, and IntensityError where there is no brain or a modality cannot be normalised.
     """
     grid = working_grid(images[Modality.T1].grid)
-    not_zero = np.logical_or.reduce([images[modality].voxels != 0 for modality in Modality])
+    not_zero = reduce(np.logical_or, (images[modality].voxels != 0 for modality in Modality))
     brain_share = resample(Volume(not_zero, images[Modality.T1].affine), grid)
-    brain = brain_share >= 0.5
+    brain = at_least_half(brain_share)
     if not brain.any():
         raise IntensityError("Expected a brain, found zero in every voxel of every modality.")
     box = bounding_box(brain)
     # Interpolation mixes air into the rim of the brain; dividing by the brain's share takes it out again.
-    rim = np.maximum(brain_share[box], 0.5)
-    scores = z_score(np.stack([resample(images[modality], grid)[box] / rim for modality in Modality]), brain[box])
-    return NormalisedCase(scores, box, grid, brain_ml=float(brain.sum()) * grid.voxel_ml)
+    rim = np.maximum(brain_share[box], np.float32(0.5))
+    x, y, z = rim.shape
+    # As a scan lies in its file, and with the modalities of a voxel side by side, as convolutions read them fastest.
+    scores = np.empty((z, y, x, len(Modality)), dtype=np.float32).transpose(3, 2, 1, 0)
+    for modality, score in zip(Modality, scores, strict=True):
+        image = resample(images[modality], grid)[box].astype(np.float32)
+        image /= rim
+        score[:] = z_score(modality, image, brain[box])
+    return NormalisedCase(scores, box, grid, brain_ml=int(np.count_nonzero(brain)) * grid.voxel_ml)
 
 
-def z_score(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Each modality of images (4, X, Y, Z) less its mean, over its standard deviation; zero outside the brain.
+def z_score(modality: Modality, image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """An image (X, Y, Z) less its mean, over its standard deviation; zero outside the brain.
 
     Mean and deviation are taken over the brain (X, Y, Z), where the paper (section III.A) takes the volume: air fills
     most of a volume, and how much of it depends on the crop, not on the patient.
-    Raises IntensityError for a modality that is not finite, or constant.
+    Raises IntensityError for an image that is not finite, or constant.
     """
-    scores = np.zeros_like(images)
-    for modality, image, score in zip(Modality, images, scores, strict=True):
-        inside = image[brain]
-        if not np.isfinite(inside).all():
-            raise IntensityError(f"{modality}: expected finite intensities, found NaN or infinity.")
-        mean, deviation = inside.mean(dtype=np.float64), inside.std(dtype=np.float64)
-        if deviation <= ROUNDING * abs(mean):
-            raise IntensityError(f"{modality}: expected varying intensities, found {inside[0]:g} throughout the brain.")
-        score[brain] = (inside - mean) / deviation
-    return scores
+    inside = image.T.ravel().take(np.flatnonzero(brain.T))  # ten times as fast as image[brain], in the order of files
+    if not np.isfinite(inside).all():
+        raise IntensityError(f"{modality}: expected finite intensities, found NaN or infinity.")
+    mean, deviation = (float(moment) for moment in (inside.mean(dtype=np.float64), inside.std(dtype=np.float64)))
+    if deviation <= ROUNDING * abs(mean):
+        raise IntensityError(f"{modality}: expected varying intensities, found {inside[0]:g} throughout the brain.")
+    score = image - mean
+    score /= deviation
+    score *= brain
+    return score

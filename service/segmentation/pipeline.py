@@ -1,27 +1,29 @@
 """The recipe: from the files of a case to fused masks, volumes and, with a ground truth, scores."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from service.segmentation.case import Case, read_case
-from service.segmentation.fuse import drop_small, nest
+import numpy as np
+
+from service.segmentation.case import read_case
 from service.segmentation.geometry import resample_mask
 from service.segmentation.labels import EnhancingLabel, Region, RegionMasks, label_map, region_masks
 from service.segmentation.measure import Agreement, agreement
 from service.segmentation.normalise import NormalisedCase, normalise
-from service.segmentation.predict import predict_masks
-from service.segmentation.volume import Volume
+from service.segmentation.predict import Prediction, Stage, predict_masks, unwatched
+from service.segmentation.volume import Grid, Volume
 from service.segmentation.weights import Model
 
 LARGEST_BRAIN_ML = 2500  # no human brain with its fluid fills this; a head with its skull does
 
-Stage = Callable[[str], AbstractContextManager[None]]  # entered around each stage, to time or watch it
 
+@dataclass(frozen=True)
+class PreparedCase:
+    """What is left of a case once it is read: far less than its files hold."""
 
-def unwatched(_: str) -> AbstractContextManager[None]:
-    """A stage that nobody watches."""
-    return nullcontext()
+    grid: Grid  # of the input
+    truth: RegionMasks | None  # (X, Y, Z) on that grid; None without ground truth
+    normalised: NormalisedCase
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Segmentation:
     labels: Volume  # uint8 label map on the grid of the input
     volumes_ml: Mapping[Region, float]
     agreement: Mapping[Region, Agreement] | None  # None without ground truth
-    voxels_changed_by_nesting: int  # on the LPS, 1 mm grid
+    prediction: Prediction  # on the LPS, 1 mm grid, within the brain's box
+    slices: int  # of the LPS, 1 mm grid
     warnings: tuple[str, ...]
 
 
@@ -45,27 +48,37 @@ def segment(
 
     Raises an InputError (see errors) where the case cannot be segmented as it was sent.
     """
-    with stage("read"):
+    return segment_prepared(prepare(files, stage), model, enhancing, stage)
+
+
+def prepare(files: Mapping[str, bytes], stage: Stage = unwatched) -> PreparedCase:
+    """The first half of `segment`, which needs no network. Raises what it raises."""
+    with stage("decode"):
         case = read_case(files)
         truth = region_masks(case.ground_truth.voxels) if case.ground_truth else None
     with stage("normalise"):
         normalised = normalise(case.images)
-    with stage("predict"):
-        predicted = predict_masks(model, normalised.scores)
+    return PreparedCase(case.grid, truth, normalised)
+
+
+def segment_prepared(
+    case: PreparedCase, model: Model, enhancing: EnhancingLabel, stage: Stage = unwatched
+) -> Segmentation:
+    """The second half of `segment`."""
+    normalised = case.normalised
+    prediction = predict_masks(model, normalised.scores, normalised.grid.voxel_ml, stage)
     with stage("fuse"):
-        nested, changed = nest(drop_small(predicted, model.smallest_ml, normalised.grid.voxel_ml))
-        masks = _on_input_grid(nested, normalised, case)
+        masks = _on_input_grid(prediction.masks, normalised, case.grid)
         labels = Volume(label_map(masks, enhancing), case.grid.affine)
     with stage("measure"):
-        volumes_ml = {region: float(mask.sum()) * case.grid.voxel_ml for region, mask in masks.items()}
-        scores = None if truth is None else _agreement(masks, truth, case.grid.spacing_mm)
-    return Segmentation(labels, volumes_ml, scores, changed, _warnings(normalised))
+        volumes_ml = {region: int(np.count_nonzero(mask)) * case.grid.voxel_ml for region, mask in masks.items()}
+        scores = None if case.truth is None else _agreement(masks, case.truth, case.grid.spacing_mm)
+    slices = normalised.grid.shape[2]
+    return Segmentation(labels, volumes_ml, scores, prediction, slices, _warnings(normalised, prediction))
 
 
-def _on_input_grid(masks: RegionMasks, normalised: NormalisedCase, case: Case) -> RegionMasks:
-    return {
-        region: resample_mask(normalised.uncrop(mask), normalised.grid, case.grid) for region, mask in masks.items()
-    }
+def _on_input_grid(masks: RegionMasks, normalised: NormalisedCase, grid: Grid) -> RegionMasks:
+    return {region: resample_mask(normalised.uncrop(mask), normalised.grid, grid) for region, mask in masks.items()}
 
 
 def _agreement(
@@ -74,10 +87,13 @@ def _agreement(
     return {region: agreement(masks[region], truth[region], spacing_mm) for region in Region}
 
 
-def _warnings(normalised: NormalisedCase) -> tuple[str, ...]:
-    if normalised.brain_ml <= LARGEST_BRAIN_ML:
-        return ()
-    return (
-        f"The background is not zero: {normalised.brain_ml:.0f} ml have some intensity, more than a brain fills. "
-        "The scan is probably not skull-stripped, which the networks need; do not trust the masks.",
-    )
+def _warnings(normalised: NormalisedCase, prediction: Prediction) -> tuple[str, ...]:
+    warnings = []
+    if normalised.brain_ml > LARGEST_BRAIN_ML:
+        warnings.append(
+            f"The background is not zero: {normalised.brain_ml:.0f} ml have some intensity, more than a brain fills. "
+            "The scan is probably not skull-stripped, which the networks need; do not trust the masks."
+        )
+    if prediction.degraded:
+        warnings.append("Device memory ran out: the case was finished in smaller batches or on the CPU, more slowly.")
+    return tuple(warnings)

@@ -1,76 +1,128 @@
-"""Region masks from the networks, one batch of axial slices at a time."""
+"""Nested region masks from the networks, from the outermost region inwards, one batch of axial slices at a time."""
 
-from math import ceil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from service.segmentation.case import Modality
+from service.segmentation.fuse import drop_small, nest
 from service.segmentation.labels import Region
 from service.segmentation.network import probabilities
+from service.segmentation.slices import BLOCK, AxialSlices
 from service.segmentation.weights import Checkpoint, Model
 
-SLICE_BATCH = 10  # the paper's batch (section III.C)
+LARGEST_SLICE = (256, 256)  # columns and rows in mm: more than any brain fills
+
+Stage = Callable[[str], AbstractContextManager[None]]  # entered around each stage, to time or watch it
 
 
-def predict_masks(model: Model, scores: NDArray[np.float32]) -> dict[Region, NDArray[np.bool_]]:
-    """The mask (X, Y, Z) of each region, from normalised modalities (4, X, Y, Z) on an LPS grid.
+def unwatched(_: str) -> AbstractContextManager[None]:
+    """A stage that nobody watches."""
+    return nullcontext()
 
-    Slices that are zero throughout hold no brain and are skipped.
+
+@dataclass
+class Prediction:
+    """What the networks answered, and what it took."""
+
+    masks: dict[Region, NDArray[np.bool_]]  # (X, Y, Z), nested
+    voxels_changed_by_nesting: int = 0
+    slices_run: dict[str, int] = field(default_factory=dict)  # by the regions of each network
+    degraded: bool = False  # whether memory ran out, and smaller batches or the CPU went on
+
+
+def predict_masks(
+    model: Model, scores: NDArray[np.floating[Any]], voxel_ml: float = 0.001, stage: Stage = unwatched
+) -> Prediction:
+    """The nested masks of the model's regions, from normalised modalities (4, X, Y, Z) on an LPS grid.
+
+    Slices without brain are skipped, and by the networks of TC and ET those where the region around theirs is empty:
+    nesting would leave nothing there.
     """
-    masks = {region: np.zeros(scores.shape[1:], dtype=np.bool_) for region in Region}
-    occupied = np.flatnonzero(scores.any(axis=(0, 1, 2)))
-    for checkpoint in model.checkpoints:
-        for start in range(0, len(occupied), SLICE_BATCH):
-            batch = occupied[start : start + SLICE_BATCH]
-            slices = axial_slices(scores, batch, checkpoint.card.slice_offsets)
-            predicted = predict_slices(checkpoint, slices, model.device)  # (B, R, Y, X)
-            for region, probability in zip(checkpoint.card.regions, predicted.swapaxes(0, 1), strict=True):
-                masks[region][:, :, batch] = probability.T > 0.5
-    return masks
+    slices, runner, prediction = _slices(model, scores), Runner(model), Prediction({})
+    outer = None
+    for number, checkpoint in enumerate(model.checkpoints):
+        card = checkpoint.card
+        with stage(f"predict_{card.stem}"):
+            indices = slices.with_brain if outer is None else np.flatnonzero(outer.any(axis=(0, 1)))
+            found = runner.run(number, slices, indices)
+            for region, mask in zip(card.regions, found, strict=True):
+                nested, changed = nest(mask, outer)
+                outer = drop_small(nested, card.smallest_ml.get(region, 0.0), voxel_ml)
+                prediction.masks[region] = outer
+                prediction.voxels_changed_by_nesting += changed
+            prediction.slices_run[card.stem] = len(indices)
+    prediction.degraded = runner.model is not model
+    return prediction
 
 
-def axial_slices(
-    volumes: NDArray[np.floating[Any]], indices: NDArray[np.intp], offsets: tuple[int, ...]
-) -> NDArray[np.float32]:
-    """Slices (B, C * offsets, Y, X) of volumes (C, X, Y, Z), each with its neighbours; zeros beyond the volumes.
-
-    Rows run from anterior to posterior, columns from right to left.
-    """
-    stack = np.concatenate(
-        [_slices_or_zeros(volumes, indices + offset) for offset in offsets]
-    )  # (offsets * C, X, Y, B)
-    return stack.transpose(3, 0, 2, 1)
+def _slices(model: Model, scores: NDArray[np.floating[Any]]) -> AxialSlices:
+    cards = [checkpoint.card for checkpoint in model.checkpoints]
+    reach = max(abs(offset) for card in cards for offset in card.slice_offsets)
+    return AxialSlices(scores, reach, 2 ** max(card.depth for card in cards), model.precision)
 
 
-def _slices_or_zeros(volumes: NDArray[np.floating[Any]], indices: NDArray[np.intp]) -> NDArray[np.float32]:
-    depth = volumes.shape[-1]
-    within = (indices >= 0) & (indices < depth)
-    return np.where(within, volumes[..., indices.clip(0, depth - 1)], np.float32(0))
+def fit_memory(model: Model) -> Model:
+    """The model with the largest slice batch that its device has room for, tried on slices as large as any head's."""
+    runner = Runner(model)
+    slices = _slices(model, np.ones((len(Modality), *LARGEST_SLICE, BLOCK), np.float32))
+    for number in range(len(model.checkpoints)):
+        runner.run(number, slices, slices.with_brain)
+    return runner.model
+
+
+class Runner:
+    """Runs a model's networks over slices; takes a step down to less memory wherever it runs out."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def run(self, number: int, slices: AxialSlices, indices: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Where the regions of the model's n-th checkpoint are (R, X, Y, Z), looked for in the slices of these indices.
+
+        Raises torch.OutOfMemoryError where there is no step left.
+        """
+        regions = len(self.model.checkpoints[number].card.regions)
+        masks = np.zeros((regions, *slices.shape), dtype=np.bool_)  # (R, Z, Y, X)
+        for members, window in slices.blocks(indices):
+            done = 0
+            while done < len(members):
+                batch = members[done : done + self.model.slice_batch]
+                taken = slices.take(batch, window, self.model.checkpoints[number].card.slice_offsets)
+                found = self._try(number, taken)
+                if found is None:
+                    self.model = self.model.with_less_memory()
+                    continue
+                room = masks[:, :, window.rows, window.columns]  # the window may reach beyond the case
+                room[:, batch] = found[:, :, : room.shape[2], : room.shape[3]]
+                done += len(batch)
+        return masks.transpose(0, 3, 2, 1)
+
+    def _try(self, number: int, slices: Tensor) -> NDArray[np.bool_] | None:
+        """Where the regions are (R, B, H, W); None where memory ran out."""
+        try:
+            return find_regions(self.model.checkpoints[number], slices, self.model)
+        except torch.OutOfMemoryError:
+            return None  # only once the error is gone are the tensors of its frames, and their memory, free
 
 
 @torch.inference_mode()
-def predict_slices(checkpoint: Checkpoint, slices: NDArray[np.float32], device: torch.device) -> NDArray[np.float32]:
-    """Probability (B, regions, Y, X) of the checkpoint's regions in normalised slices (B, C, Y, X) of any size."""
-    height, width = slices.shape[-2:]
-    padded = _pad(torch.from_numpy(np.ascontiguousarray(slices)), 2**checkpoint.card.depth)
-    padded = padded.to(device, memory_format=torch.channels_last)
-    probability = _probability(checkpoint, padded)
+def find_regions(checkpoint: Checkpoint, slices: Tensor, model: Model) -> NDArray[np.bool_]:
+    """Where a checkpoint's regions are (R, B, H, W) in normalised slices (B, C, H, W)."""
+    slices = slices.to(model.device, model.precision)
+    probability = _probability(checkpoint, slices)
     if checkpoint.card.mirrored:
-        probability = (probability + _probability(checkpoint, padded.flip(-1)).flip(-1)) / 2
-    return probability[..., :height, :width].cpu().numpy()
+        probability = (probability + _probability(checkpoint, slices.flip(-1)).flip(-1)) / 2
+    found: NDArray[np.bool_] = (probability > 0.5).swapaxes(0, 1).cpu().numpy()
+    return found
 
 
 def _probability(checkpoint: Checkpoint, slices: Tensor) -> Tensor:
     """Probability (B, regions, H, W); of a network's channels the regions are the last."""
     return probabilities(checkpoint.network(slices).float())[:, -len(checkpoint.card.regions) :]
-
-
-def _pad(slices: Tensor, multiple: int) -> Tensor:
-    """Zeros below and to the right, as outside the brain, up to a multiple in height and width."""
-    height, width = slices.shape[-2:]
-    below, right = (ceil(length / multiple) * multiple - length for length in (height, width))
-    return functional.pad(slices, (0, right, 0, below))

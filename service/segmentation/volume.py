@@ -1,14 +1,14 @@
 """An image that never travels without its affine, and its NIfTI-1 encoding."""
 
-import gzip
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO, IOBase
-from typing import cast
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
+from isal import igzip, isal_zlib
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
@@ -21,7 +21,16 @@ MAX_VOXELS = 2**26  # 512 x 512 x 256: four such float32 volumes take 1 GiB
 MAX_TRAILING_BYTES = 2**20  # padding that some writers leave behind the voxels
 
 GZIP_MAGIC = b"\x1f\x8b"
-DAMAGE = (HeaderDataError, WrapStructError, ImageFileError, OSError, EOFError, zlib.error, ValueError, OverflowError)
+DAMAGE = (
+    HeaderDataError,
+    WrapStructError,
+    ImageFileError,
+    OSError,
+    EOFError,
+    cast(type[Exception], isal_zlib.error),  # whose stub says that it is an error, not a class
+    ValueError,
+    OverflowError,
+)
 
 
 @dataclass(frozen=True)
@@ -63,16 +72,17 @@ class Volume:
 
 
 def decode_nifti(data: bytes, name: str) -> Volume:
-    """The float32 volume in the bytes of a .nii or .nii.gz file; `name` is what messages call it.
+    """The volume in the bytes of a .nii or .nii.gz file; `name` is what messages call it.
 
+    Voxels keep the type of the file, which takes the least memory; float32 where they are scaled, or of 64 bits.
     Raises MalformedImageError or OversizedImageError, both decided on the header, before a voxel is read.
     """
     try:
         # The content decides, not the file name: renamed files are common.
-        stream = gzip.GzipFile(fileobj=BytesIO(data)) if data.startswith(GZIP_MAGIC) else BytesIO(data)
-        image = nib.Nifti1Image.from_stream(cast(IOBase, stream))
+        stream: IOBase = igzip.open(BytesIO(data)) if data.startswith(GZIP_MAGIC) else BytesIO(data)
+        image = nib.Nifti1Image.from_stream(stream)
         shape = _checked_shape(image.header, name)
-        voxels = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape)
+        voxels = _read_voxels(image).reshape(shape)
         affine = np.asarray(image.affine, dtype=np.float64)
         # Only at the end of the stream does gzip compare its checksum, and most damage shows nowhere else.
         if len(stream.read(MAX_TRAILING_BYTES + 1)) > MAX_TRAILING_BYTES:
@@ -84,11 +94,19 @@ def decode_nifti(data: bytes, name: str) -> Volume:
     return Volume(voxels, affine)
 
 
+def _read_voxels(image: nib.Nifti1Image) -> NDArray[np.generic]:
+    proxy = cast(ArrayProxy, image.dataobj)
+    stored: NDArray[Any] = proxy.get_unscaled()
+    if (proxy.slope, proxy.inter) != (1, 0):
+        return stored.astype(np.float32) * np.float32(proxy.slope) + np.float32(proxy.inter)
+    return stored.astype(np.float32) if stored.itemsize > 4 else stored
+
+
 def encode_nifti(volume: Volume) -> bytes:
     """The volume as a .nii.gz file, without a time stamp, so that equal volumes give equal bytes."""
     image = nib.Nifti1Image(volume.voxels, volume.affine)
     image.header.set_xyzt_units("mm")
-    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+    return igzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 
 def _checked_shape(header: nib.Nifti1Header, name: str) -> tuple[int, int, int]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from torch import nn
 from service.segmentation.case import Modality
 from service.segmentation.errors import WeightsError
 from service.segmentation.labels import Region
-from service.segmentation.network import UNet, place
+from service.segmentation.network import UNet, fastest_precision, folded, place
 from service.segmentation.normalise import NORMALISATION
 
+SLICE_BATCH = 10  # slices that a network takes at once: the paper's batch (section III.C)
 CHANNELS = tuple(str(modality) for modality in Modality)
 
 
@@ -68,10 +70,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Model:
-    """Checkpoints that together predict each region once, on the device where they live."""
+    """Checkpoints that together predict each region once, from the outermost inwards, and how they run."""
 
     checkpoints: tuple[Checkpoint, ...]
     device: torch.device
+    precision: torch.dtype = torch.float32
+    slice_batch: int = SLICE_BATCH
 
     @property
     def name(self) -> str:
@@ -87,14 +91,41 @@ class Model:
     def sha256(self) -> str:
         """One hash over all that decides the masks: the weights of all checkpoints, and how they are used."""
         decisive = [
-            (c.card.sha256, c.card.slice_offsets, c.card.mirrored, c.card.smallest_ml) for c in self.checkpoints
+            (c.card.sha256, c.card.slice_offsets, c.card.mirrored, c.card.smallest_ml)
+            for c in sorted(self.checkpoints, key=lambda checkpoint: checkpoint.card.stem)
         ]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
-    @property
-    def smallest_ml(self) -> dict[str, float]:
-        """The volume below which a region is called absent, for each region that has one."""
-        return {region: ml for checkpoint in self.checkpoints for region, ml in checkpoint.card.smallest_ml.items()}
+    def optimised(self, precision: torch.dtype | None = None) -> "Model":
+        """The model made ready to answer fast: folded, and in the precision given or the fastest of its device.
+
+        Its weights are no longer those of the files: it can be neither trained nor saved.
+        """
+        precision = precision or fastest_precision(self.device)
+        return self._with_networks(self.device, precision, folded)
+
+    def with_less_memory(self) -> "Model":
+        """The same model with half the slice batch or, where that is one slice, on the CPU.
+
+        Raises torch.OutOfMemoryError where it is there already.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.slice_batch > 1:
+            return replace(self, slice_batch=self.slice_batch // 2)
+        cpu = torch.device("cpu")
+        if self.device == cpu:
+            raise torch.OutOfMemoryError("Expected room for one slice on the CPU, found none.")
+        return self._with_networks(cpu, fastest_precision(cpu), deepcopy)
+
+    def _with_networks(
+        self, device: torch.device, precision: torch.dtype, change: Callable[[nn.Module], nn.Module]
+    ) -> "Model":
+        checkpoints = tuple(
+            Checkpoint(place(change(checkpoint.network).to(precision), device), checkpoint.card)
+            for checkpoint in self.checkpoints
+        )
+        return Model(checkpoints, device, precision)
 
 
 def load_model(folder: Path, device: torch.device) -> Model:
@@ -103,7 +134,8 @@ def load_model(folder: Path, device: torch.device) -> Model:
     Raises WeightsError where a card or file is missing, damaged or does not fit this code, where the bytes differ from
     the card's hash, and where the checkpoints do not cover each region exactly once under one name and version.
     """
-    checkpoints = tuple(_load_checkpoint(path, device) for path in sorted(folder.glob("*.json")))
+    loaded = (_load_checkpoint(path, device) for path in folder.glob("*.json"))
+    checkpoints = tuple(sorted(loaded, key=lambda checkpoint: list(Region).index(checkpoint.card.regions[0])))
     covered = sorted(region for checkpoint in checkpoints for region in checkpoint.card.regions)
     if covered != sorted(Region):
         raise WeightsError(f"Weights: expected each of WT, TC, ET once, found {', '.join(covered) or 'no card'}.")
@@ -114,13 +146,16 @@ def load_model(folder: Path, device: torch.device) -> Model:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write weights and card, completed with the weights' hash, as `<regions>.safetensors` and `<regions>.json`."""
-    stem = checkpoint.card.stem
     tensors = checkpoint.network.state_dict()
     data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    card = replace(checkpoint.card, sha256=hashlib.sha256(data).hexdigest())
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{stem}.safetensors").write_bytes(data)
-    (folder / f"{stem}.json").write_text(json.dumps(asdict(card), indent=2) + "\n")
+    (folder / f"{checkpoint.card.stem}.safetensors").write_bytes(data)
+    save_card(folder, replace(checkpoint.card, sha256=hashlib.sha256(data).hexdigest()))
+
+
+def save_card(folder: Path, card: Card) -> None:
+    """Write a card beside its weights, which stay as they are."""
+    (folder / f"{card.stem}.json").write_text(json.dumps(asdict(card), indent=2) + "\n")
 
 
 def _load_checkpoint(card_path: Path, device: torch.device) -> Checkpoint:
