@@ -184,7 +184,7 @@ def test_weights_of_another_size_cannot_start_a_run(finished, tiny_cases, tmp_pa
 
 
 @pytest.mark.parametrize("loss", ["dice", "batch dice + cross-entropy"])
-def test_two_processes_train_like_one(loss, tiny_cache, tmp_path):
+def test_two_processes_train_like_one(loss, tiny_cache, tiny_cases, tmp_path):
     recipe = change(change(RECIPE, "training", epochs=2, loss=loss), "network", outputs="three in one")
     alone = cli_train(tmp_path, tiny_cache, tmp_path / "alone", recipe)
     together = cli_train(tmp_path, tiny_cache, tmp_path / "together", recipe)
@@ -195,4 +195,14 @@ def test_two_processes_train_like_one(loss, tiny_cache, tmp_path):
         assert done.returncode == 0, done.stderr
     one, two = (read_log(tmp_path / name, "wt-tc-et") for name in ("alone", "together"))
     assert [entry["loss"] for entry in two] == pytest.approx([entry["loss"] for entry in one], rel=2e-4)
-    assert [entry["dice"] for entry in two] == pytest.approx([entry["dice"] for entry in one], abs=0.01)
+    # Probabilities, not Dice: a barely trained network is undecided in many voxels, and rounding moves its masks.
+    alone, together = (probabilities_after(tmp_path / name, tiny_cases) for name in ("alone", "together"))
+    assert (together - alone).abs().mean() < 1e-3
+
+
+@torch.no_grad()
+def probabilities_after(run, cases):
+    """What a run's network answers for the validation case."""
+    [checkpoint] = load_model(run / "weights", CPU).checkpoints
+    scores = torch.from_numpy(cases["validation"][0].scores[..., :96, :96].astype("float32"))
+    return checkpoint.network(scores).sigmoid()
