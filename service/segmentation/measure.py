@@ -28,9 +28,14 @@ def agreement(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm
     The rules of BraTS for empty masks: both empty, Dice and sensitivity are 1 and HD95 is 0 mm; one empty, Dice and
     sensitivity are 0 and HD95 is 374 mm. Specificity is 1 where the truth leaves no background.
     """
+    voxels = truth.size
+    either = predicted | truth
+    if either.any():
+        box = bounding_box(either)  # nothing to count lies beyond it
+        predicted, truth = predicted[box], truth[box]
     positive, found = _count(truth), _count(predicted)
     hit = _count(predicted & truth)
-    negative, false_alarms = truth.size - positive, found - hit
+    negative, false_alarms = voxels - positive, found - hit
     return Agreement(
         dice=dice(predicted, truth),
         sensitivity=hit / positive if positive else float(found == 0),
@@ -55,8 +60,7 @@ def hd95_mm(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: 
         return 0.0
     if not predicted.any() or not truth.any():
         return HD95_ONE_EMPTY_MM
-    box = bounding_box(predicted | truth)  # distances between the masks do not look beyond it
-    a, b = _surface_mm(predicted[box], spacing_mm), _surface_mm(truth[box], spacing_mm)
+    a, b = _surface_mm(predicted, spacing_mm), _surface_mm(truth, spacing_mm)
     return max(_directed_mm(a, b), _directed_mm(b, a))
 
 

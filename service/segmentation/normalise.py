@@ -1,6 +1,7 @@
 """The networks' input, made by the one function that training and serving share."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 
@@ -51,10 +52,14 @@ def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
     x, y, z = rim.shape
     # As a scan lies in its file, and with the modalities of a voxel side by side, as convolutions read them fastest.
     scores = np.empty((z, y, x, len(Modality)), dtype=np.float32).transpose(3, 2, 1, 0)
-    for modality, score in zip(Modality, scores, strict=True):
+
+    def fill(modality: Modality, score: NDArray[np.float32]) -> None:
         image = resample(images[modality], grid)[box].astype(np.float32)
         image /= rim
         score[:] = z_score(modality, image, brain[box])
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(fill, Modality, scores))
     return NormalisedCase(scores, box, grid, brain_ml=int(np.count_nonzero(brain)) * grid.voxel_ml)
 
 
@@ -68,7 +73,8 @@ def z_score(modality: Modality, image: NDArray[np.float32], brain: NDArray[np.bo
     inside = image.T.ravel().take(np.flatnonzero(brain.T))  # ten times as fast as image[brain], in the order of files
     if not np.isfinite(inside).all():
         raise IntensityError(f"{modality}: expected finite intensities, found NaN or infinity.")
-    mean, deviation = (float(moment) for moment in (inside.mean(dtype=np.float64), inside.std(dtype=np.float64)))
+    mean = float(inside.mean(dtype=np.float64))
+    deviation = float(np.square(inside - mean).mean(dtype=np.float64)) ** 0.5
     if deviation <= ROUNDING * abs(mean):
         raise IntensityError(f"{modality}: expected varying intensities, found {inside[0]:g} throughout the brain.")
     score = image - mean
