@@ -1,18 +1,19 @@
-"""The command line: glioserve serve, phantom, openapi."""
+"""The command line: glioserve serve, bench, phantom, openapi."""
 
 import argparse
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import uvicorn
 
 from service.app import create_app
 from service.device import choose_device
-from service.errors import SettingsError
+from service.errors import BenchError, RequestError, SettingsError
 from service.phantom import encode_phantom, make_phantom, zip_files
-from service.segmentation.errors import WeightsError
+from service.segmentation.errors import InputError, WeightsError
 from service.segmentation.weights import load_model
 from service.settings import PREFIX, Settings, read_settings
 
@@ -26,14 +27,25 @@ def main() -> None:
 
 
 def _serve(_: argparse.Namespace) -> None:
-    try:
-        settings = read_settings(os.environ)
-        load_model(settings.weights, choose_device(settings.device))  # fails here in a line, in the server in a page
-    except (SettingsError, WeightsError) as error:
-        sys.exit(str(error))
+    settings = _checked_settings()
     uvicorn.run(
         create_app(settings), host=settings.host, port=settings.port, timeout_graceful_shutdown=SHUTDOWN_SECONDS
     )
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from service.bench.measurement import measure  # what it needs of torch takes 150 MiB, which no server should
+    from service.bench.table import render
+
+    settings = _checked_settings()
+    case = arguments.case.read_bytes() if arguments.case else zip_files(encode_phantom(make_phantom()))
+    try:
+        measurement = measure(case, settings)
+    except (BenchError, RequestError, InputError) as error:
+        sys.exit(str(error))
+    print(render(measurement))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(asdict(measurement), indent=2) + "\n")
 
 
 def _phantom(arguments: argparse.Namespace) -> None:
@@ -43,6 +55,16 @@ def _phantom(arguments: argparse.Namespace) -> None:
 
 def _openapi(arguments: argparse.Namespace) -> None:
     arguments.out.write_text(json.dumps(create_app(Settings()).openapi(), indent=2) + "\n")
+
+
+def _checked_settings() -> Settings:
+    """The settings of the environment; exits where they, or the weights, are unusable: in a line, not in a page."""
+    try:
+        settings = read_settings(os.environ)
+        load_model(settings.weights, choose_device(settings.device))
+    except (SettingsError, WeightsError) as error:
+        sys.exit(str(error))
+    return settings
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Load the weights, warm up, serve. Set by environment variables:\n{variables}",
     )
     command.set_defaults(command=_serve)
+
+    command = commands.add_parser("bench", help="measure time and memory of a case on this machine")
+    command.set_defaults(command=_bench)
+    command.add_argument("case", type=Path, nargs="?", metavar="CASE.zip", help="a synthetic one if not given")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
 
     command = commands.add_parser("phantom", help="write a synthetic case as a zip, to try the service with")
     command.set_defaults(command=_phantom)

@@ -9,6 +9,7 @@ RequestError
 └── NotReadyError               weights are not loaded yet
 
 SettingsError                   the service is set up wrongly; it does not start
+BenchError                      a measurement that came to nothing
 """
 
 
@@ -42,3 +43,7 @@ class NotReadyError(RequestError):
 
 class SettingsError(Exception):
     """The service is set up wrongly; it does not start."""
+
+
+class BenchError(Exception):
+    """A measurement that came to nothing."""

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
+from service.device import peak_memory_mib
 from service.schemas import ComputationReport, InputReport, ModelIdentity, RegionReport, Report
 from service.segmentation.labels import NECROTIC_CORE, OEDEMA, EnhancingLabel
+from service.segmentation.model import Model
+from service.segmentation.network import precision_name
 from service.segmentation.pipeline import Segmentation
-from service.segmentation.weights import Model
 
 NOTICE = "Not a medical device; research use only."
 
@@ -42,7 +44,8 @@ def make_report(
         model=ModelIdentity.model_validate(model),
         computation=ComputationReport(
             device=str(model.device),
-            precision=str(model.precision).removeprefix("torch."),
+            precision=precision_name(model.precision),
+            device_peak_mib=peak_memory_mib(model.device),
             slices=segmentation.slices,
             slices_run=prediction.slices_run,
         ),

@@ -51,6 +51,7 @@ class ComputationReport(WireModel):
 
     device: str
     precision: str = Field(description="number format of the networks")
+    device_peak_mib: float | None = Field(description="most memory held of a CUDA card since the start; null on a CPU")
     slices: int = Field(description="axial slices of the case, 1 mm apart")
     slices_run: Mapping[str, int] = Field(
         description="by network: those that it was run on, where there is brain, or the region around its own"
@@ -94,6 +95,7 @@ class Card(WireModel):
     training: Mapping[str, Any]
     scores: Mapping[str, Any]
     sha256: str
+    quantised_sha256: str = Field(description="of the same network in eight-bit integers; empty without")
 
 
 class Health(WireModel):

@@ -1,0 +1,1 @@
+"""What a case costs on this machine, measured over HTTP, beside the paper-size networks."""

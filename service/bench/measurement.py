@@ -1,0 +1,137 @@
+"""One case measured from end to end and in its parts, in one run, so that its figures can be set against each other."""
+
+import platform
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from service.archive import read_zip
+from service.bench.device_memory import predict_peak_mib
+from service.bench.paper_size import time_paper_size
+from service.bench.peak_rate import matrix_gflop_s, network_gflop
+from service.bench.server import Server, running_server
+from service.device import choose_device, usable_cpus
+from service.segmentation.model import SLICE_BATCH
+from service.segmentation.network import precision_name
+from service.segmentation.pipeline import prepare
+from service.segmentation.weights import load_model
+from service.settings import Settings
+
+WARM_UPS, RUNS = 2, 10
+CLIENTS = (1, 2, 4)
+CASES_SENT = 8  # by the clients together
+RATED_PRECISIONS = (torch.float32, torch.bfloat16, torch.int8)
+PREDICTED_PRECISIONS = (torch.float32, torch.float16)
+PREDICTED_BATCHES = (5, 10, 20)
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a case costs; seconds, MiB and GFLOP/s as the names say."""
+
+    date: str
+    machine: str
+    threads: int
+    torch: str
+    computation: Mapping[str, Any]  # as in the report: device, precision, and the slices that each network was run on
+    shape: tuple[int, int, int]
+    end_to_end_s: float  # median of warm requests, from the first byte sent to the last one of the answer
+    end_to_end_p95_s: float
+    stages_ms: Mapping[str, float]  # medians of the same requests
+    paper_size_s: float  # three networks of the paper's size on every slice, in float32
+    paper_size_slices_timed: int
+    ratio: float  # paper_size_s / end_to_end_s
+    peak_rss_mib: float  # of the server, with one client
+    peak_rss_most_clients_mib: float
+    cases_an_hour: Mapping[int, float]  # by number of clients
+    device_peak_mib: float  # measured on a card; on a CPU, predicted for one in float16
+    predicted_device_mib: Mapping[str, Mapping[int, float]]  # by precision and slice batch
+    networks_gflop: float  # 10^9 floating-point operations of the networks on this case
+    networks_gflop_s: float
+    matrix_gflop_s: Mapping[str, float]  # of a large matrix product, by precision
+
+
+def measure(case: bytes, settings: Settings) -> Measurement:
+    """Measure a zipped case. Raises BenchError where the server refuses it or does not start."""
+    device = choose_device(settings.device)
+    torch.set_num_threads(settings.threads or usable_cpus())
+    service = _measure_service(case)
+    model = load_model(settings.weights, torch.device("cpu"))
+    normalised = prepare(read_zip(BytesIO(case), settings.max_unpacked_mib)).normalised
+    gflop = network_gflop(model, normalised)
+    network_s = sum(ms for stage, ms in service["stages_ms"].items() if stage.startswith("predict")) / 1000
+    predicted_mib = {
+        precision_name(precision): {batch: predict_peak_mib(model, precision, batch) for batch in PREDICTED_BATCHES}
+        for precision in PREDICTED_PRECISIONS
+    }
+    width, height, depth = normalised.grid.shape
+    paper_size = time_paper_size((height, width), depth, device)
+    return Measurement(
+        **service,
+        date=datetime.now(UTC).date().isoformat(),
+        machine=_machine(device),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        paper_size_s=paper_size.seconds,
+        paper_size_slices_timed=paper_size.slices_timed,
+        ratio=paper_size.seconds / service["end_to_end_s"],
+        device_peak_mib=service["computation"]["device_peak_mib"] or predicted_mib["float16"][SLICE_BATCH],
+        predicted_device_mib=predicted_mib,
+        networks_gflop=gflop,
+        networks_gflop_s=gflop / network_s,
+        matrix_gflop_s={precision_name(precision): matrix_gflop_s(precision, device) for precision in RATED_PRECISIONS},
+    )
+
+
+def _measure_service(case: bytes) -> dict[str, Any]:
+    """What of a Measurement is seen over HTTP, by name."""
+    with running_server() as server:
+        seconds, reports = _time_requests(server, case)
+        peak_rss_mib = server.peak_resident_mib()
+        cases_an_hour = {clients: _cases_an_hour(server, case, clients) for clients in CLIENTS}
+        peak_rss_most_clients_mib = server.peak_resident_mib()
+    stages = reports[-1]["timings_ms"]
+    return {
+        "computation": reports[-1]["computation"],
+        "shape": tuple(reports[-1]["input"]["shape"]),
+        "end_to_end_s": median(seconds),
+        "end_to_end_p95_s": float(np.percentile(seconds, 95)),
+        "stages_ms": {stage: median(report["timings_ms"][stage] for report in reports) for stage in stages},
+        "peak_rss_mib": peak_rss_mib,
+        "peak_rss_most_clients_mib": peak_rss_most_clients_mib,
+        "cases_an_hour": cases_an_hour,
+    }
+
+
+def _time_requests(server: Server, case: bytes) -> tuple[list[float], list[dict[str, Any]]]:
+    """Seconds and report of each warm request."""
+    seconds, reports = [], []
+    for _ in range(WARM_UPS + RUNS):
+        started = perf_counter()
+        reports.append(server.segment(case))
+        seconds.append(perf_counter() - started)
+    return seconds[WARM_UPS:], reports[WARM_UPS:]
+
+
+def _cases_an_hour(server: Server, case: bytes, clients: int) -> float:
+    started = perf_counter()
+    with ThreadPoolExecutor(clients) as threads:
+        list(threads.map(server.segment, [case] * CASES_SENT))
+    return 3600 * CASES_SENT / (perf_counter() - started)
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    names = [line.partition(":")[2].strip() for line in CPU_INFO.read_text().splitlines() if "model name" in line]
+    return f"{names[0] if names else platform.machine()}, {usable_cpus()} CPUs"

@@ -1,0 +1,95 @@
+"""The service in a process of its own, on a free port of the loopback address, as a client meets it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryFile
+from time import sleep
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+from zipfile import ZipFile
+
+from service.answer import REPORT_NAME, ZIP
+from service.errors import BenchError
+
+LOOPBACK = "127.0.0.1"
+SECONDS_BETWEEN_TRIES = 0.1
+SECONDS_TO_END = 60
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running service that has its weights loaded and is warm."""
+
+    address: str
+    pid: int
+
+    def segment(self, case: bytes) -> dict[str, Any]:
+        """Send a zipped case, take the mask and the report, and give the report. Raises BenchError where it fails."""
+        request = Request(f"{self.address}/segment", data=case, headers={"Content-Type": ZIP, "Accept": ZIP})
+        try:
+            with urlopen(request) as response:
+                answer = response.read()
+        except HTTPError as error:
+            raise BenchError(json.load(error)["detail"]) from error
+        report: dict[str, Any] = json.loads(ZipFile(BytesIO(answer)).read(REPORT_NAME))
+        return report
+
+    def resident_mib(self) -> float:
+        """Resident memory of the process now."""
+        return self._status_mib("VmRSS")
+
+    def peak_resident_mib(self) -> float:
+        """The most resident memory that the process has had."""
+        return self._status_mib("VmHWM")
+
+    def _status_mib(self, name: str) -> float:
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        [line] = (line for line in lines if line.startswith(f"{name}:"))
+        return int(line.split()[1]) / 1024  # the kernel writes kB
+
+
+@contextmanager
+def running_server() -> Iterator[Server]:
+    """A server with the settings of the environment, less host and port. Raises BenchError where it does not start."""
+    port = _free_port()
+    settings = {"GLIOSERVE_HOST": LOOPBACK, "GLIOSERVE_PORT": str(port)}
+    command = [sys.executable, "-m", "service.cli", "serve"]
+    with (
+        TemporaryFile("w+") as log,
+        subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log) as process,
+    ):
+        try:
+            server = Server(f"http://{LOOPBACK}:{port}", process.pid)
+            while not _is_ready(server.address):
+                if process.poll() is not None:
+                    log.seek(0)
+                    raise BenchError(f"Server: expected it to start, found this in its log:\n{log.read()}")
+                sleep(SECONDS_BETWEEN_TRIES)
+            yield server
+        finally:
+            process.terminate()
+            process.wait(SECONDS_TO_END)
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        with urlopen(f"{address}/readyz"):
+            return True
+    except URLError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+    return port
