@@ -1,11 +1,15 @@
 """The device that computes, and how much of it."""
 
+import ctypes
 import os
 from pathlib import Path
 
 import torch
 
 from service.errors import SettingsError
+
+M_MMAP_THRESHOLD = -3  # glibc's number for this parameter of mallopt
+LARGE_ARRAY_BYTES = 8 * 2**20  # a volume of BraTS size is larger; smaller arrays are better reused
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, or "max", in each period of microseconds
 
@@ -24,6 +28,26 @@ def limit_memory(device: torch.device, mib: int) -> None:
     if device.type == "cuda":
         share = mib * 2**20 / torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(share, 1.0), device)
+
+
+def return_large_arrays() -> None:
+    """Have glibc, where it is the allocator, give large arrays back to the system once they are freed.
+
+    Left alone it raises its threshold to 32 MiB after a while, and keeps volumes, some 300 MiB of them, for reuse.
+    """
+    if hasattr(allocator := ctypes.CDLL(None), "mallopt"):
+        allocator.mallopt(M_MMAP_THRESHOLD, LARGE_ARRAY_BYTES)
+
+
+def return_freed_memory() -> None:
+    """Give back what smaller arrays have left unused in glibc's heaps; else these grow over many cases."""
+    if hasattr(allocator := ctypes.CDLL(None), "malloc_trim"):
+        allocator.malloc_trim(0)
+
+
+def peak_memory_mib(device: torch.device) -> float | None:
+    """The most memory that torch has held of a CUDA card since the start; None for a CPU."""
+    return torch.cuda.max_memory_reserved(device) / 2**20 if device.type == "cuda" else None
 
 
 def usable_cpus(quota: Path = CPU_QUOTA) -> int:

@@ -3,11 +3,12 @@
 from anyio import Lock, to_thread
 
 from service.answer import encode_answer
+from service.device import return_freed_memory
 from service.report import Stopwatch, make_report
 from service.segmentation.labels import EnhancingLabel
+from service.segmentation.model import Model
 from service.segmentation.pipeline import PreparedCase, prepare, segment_prepared
 from service.segmentation.volume import encode_nifti
-from service.segmentation.weights import Model
 from service.upload import Upload, unpack
 
 
@@ -33,6 +34,7 @@ class Worker:
             return await to_thread.run_sync(self._compute, case, enhancing, media_type, stopwatch)
         finally:
             self._computing.release()
+            await to_thread.run_sync(return_freed_memory)
 
     def segment_now(self, upload: Upload, enhancing: EnhancingLabel, media_type: str) -> bytes:
         """The answer to an upload, encoded, computed in the calling thread."""

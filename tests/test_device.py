@@ -1,0 +1,50 @@
+import ctypes
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from service.bench.server import Server
+from service.device import limit_memory, peak_memory_mib, return_large_arrays, usable_cpus
+
+CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
+def test_a_container_uses_the_cpus_of_its_quota(quota, expected, tmp_path):
+    path = tmp_path / "cpu.max"
+    path.write_text(quota)
+    assert usable_cpus(path) == (expected or len(os.sched_getaffinity(0)))
+
+
+def test_without_a_quota_every_cpu_is_used(tmp_path):
+    assert usable_cpus(tmp_path / "none") == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("mib", "share"), [(2048, 0.5), (9999, 1.0)])
+def test_a_card_is_capped_at_the_budget(mib, share, monkeypatch):
+    card, capped = SimpleNamespace(total_memory=4096 * 2**20), []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: capped.append(given))
+    limit_memory(CUDA, mib)
+    assert capped == [(share, CUDA)]
+
+
+def test_a_cpu_has_no_budget_and_no_device_memory():
+    limit_memory(CPU, 1)
+    assert peak_memory_mib(CPU) is None
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another allocator than glibc's")
+def test_a_freed_volume_is_given_back_to_the_system():
+    return_large_arrays()
+    this = Server("", os.getpid())
+    np.ones(10 * 2**20, np.uint8)  # a first freed piece is what raises glibc's own threshold
+    before_mib = this.resident_mib()
+    volumes = [np.ones(9 * 2**20, np.uint8) for _ in range(16)]
+    assert this.resident_mib() - before_mib > 100
+    blocker = np.ones(9 * 2**20, np.uint8)
+    del volumes
+    assert this.resident_mib() - before_mib < 30 + blocker.nbytes / 2**20
