@@ -10,7 +10,7 @@ DATA ?= build/brats
 SPLIT ?=
 BUILDER ?= docker build
 
-.PHONY: help setup serve check test train evaluate bench openapi image
+.PHONY: help setup serve check test train evaluate accuracy bench performance openapi image
 .DEFAULT_GOAL := help
 
 help:  ## tell what the words do
@@ -21,7 +21,7 @@ setup: .venv/.installed  ## make .venv with the tested versions of everything
 .venv/.installed: pyproject.toml .ci/constraints.txt
 	@echo "Setting up .venv; this takes some minutes."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[serve,train,dev]'
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[serve,int8,train,dev]'
 	touch $@
 
 serve: setup  ## serve the bundled weights on 127.0.0.1:8000
@@ -43,11 +43,18 @@ train: setup  ## train the networks of RECIPE on the BraTS cases below DATA, int
 evaluate: setup $(DATA)  ## score WEIGHTS on the validation and test cases of DATA by SPLIT
 	$(BIN)/python -m model_training evaluate $(DATA) --weights $(WEIGHTS) --split $(or $(SPLIT),$(DATA)/split.json)
 
+accuracy: setup $(DATA)  ## score shortcuts and precisions against whole slices in float32, on the cases of DATA
+	$(BIN)/python tests/benchmark_accuracy.py $(DATA)
+
+performance: setup  ## draw docs/performance.png: memory over 100 requests, time against slices
+	$(BIN)/python docs/performance.py
+
 build/brats: | setup
 	$(BIN)/python tests/real_cases.py $@
 
-bench: setup  ## time a case, measure its peak memory, and time augmentation, against stated limits
-	$(BIN)/python tests/benchmark.py
+bench: setup  ## measure a case, and time augmentation, against stated limits
+	mkdir -p build
+	$(BIN)/python tests/benchmark.py build/bench.json
 	$(BIN)/python tests/benchmark_augmentation.py
 
 openapi: setup  ## write openapi/openapi.json from the app

@@ -1,4 +1,4 @@
-"""The commands of model_training: prepare, train, choose, evaluate, report."""
+"""The commands of model_training: prepare, train, choose, quantise, evaluate, report."""
 
 import argparse
 import sys
@@ -18,6 +18,7 @@ from model_training.evaluate import (
     write_evaluation,
 )
 from model_training.prepare import Cases, open_cache, open_cases, prepare
+from model_training.quantise import quantise
 from model_training.recipe import Recipe, read_recipe
 from model_training.report import write_report
 from model_training.split import SUBSETS, draw_split, read_split, write_split
@@ -94,6 +95,11 @@ def _choose(arguments: argparse.Namespace) -> None:
     choose(arguments.weights, model, arguments.data, read_split(arguments.split))
 
 
+def _quantise(arguments: argparse.Namespace) -> None:
+    cases = open_cache(arguments.cache, read_split(arguments.cache / "split.json"))
+    quantise(arguments.weights, load_model(arguments.weights, torch.device("cpu")), cases["train"])
+
+
 def _report(arguments: argparse.Namespace) -> None:
     runs = {run.resolve().name: run for run in arguments.runs}
     evaluations = {name: read_evaluation(run / "evaluation.json") for name, run in runs.items()}
@@ -161,6 +167,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("data", type=Path, help="folder that holds the case folders")
     command.add_argument("--weights", type=Path, required=True, help="folder of weights and cards")
     command.add_argument("--split", type=Path, required=True)
+
+    command = commands.add_parser("quantise", help="write weights in eight-bit integers as well, for CPUs fast in them")
+    command.set_defaults(command=_quantise)
+    command.add_argument("--weights", type=Path, required=True, help="folder of weights and cards")
+    command.add_argument("--cache", type=Path, required=True, help="whose training cases to calibrate on")
 
     command = commands.add_parser("evaluate", help="score weights on validation and test with the served pipeline")
     command.set_defaults(command=_evaluate)

@@ -8,8 +8,9 @@ import numpy as np
 
 from model_training.evaluate import CaseScore, Evaluation, evaluate, mean_score
 from model_training.split import Split
+from service.segmentation.card import save_card
 from service.segmentation.labels import Region
-from service.segmentation.weights import Checkpoint, Model, save_card
+from service.segmentation.model import Checkpoint, Model
 
 WORTH_MIRRORING = 0.005  # of mean Dice: mirroring doubles the time of every request
 CANDIDATES_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)

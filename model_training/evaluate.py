@@ -13,13 +13,15 @@ from tqdm import tqdm
 from model_training.memory import peak_memory_mib
 from model_training.prepare import find_cases, read_folder
 from model_training.split import Split
+from service.segmentation.card import save_card
 from service.segmentation.case import GROUND_TRUTH, assign_roles
 from service.segmentation.errors import InputError
 from service.segmentation.labels import Region, region_masks
 from service.segmentation.measure import Agreement
+from service.segmentation.model import Model
+from service.segmentation.network import precision_name
 from service.segmentation.pipeline import segment
 from service.segmentation.volume import decode_nifti
-from service.segmentation.weights import Model, save_card
 
 SCORES = ("dice", "sensitivity", "specificity", "hd95_mm")
 SCORED_SUBSETS = ("validation", "test")
@@ -51,6 +53,7 @@ class Evaluation:
     model: str
     sha256: str
     device: str
+    precision: str
     peak_memory_mib: float  # resident memory of the evaluating process, or on a GPU what torch allocated there
     cases: list[CaseScore]
 
@@ -67,7 +70,14 @@ def evaluate(model: Model, data: Path, split: Split) -> Evaluation:
         for subset in SCORED_SUBSETS
         for name in tqdm(split[subset], desc=subset, unit="case")
     ]
-    return Evaluation(model.name, model.sha256, str(model.device), peak_memory_mib(model.device), cases)
+    return Evaluation(
+        model.name,
+        model.sha256,
+        str(model.device),
+        precision_name(model.precision),
+        peak_memory_mib(model.device),
+        cases,
+    )
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:

@@ -18,8 +18,8 @@ from model_training.prepare import CachedCase
 from model_training.recipe import Recipe
 from service.segmentation.case import Modality
 from service.segmentation.labels import Region, RegionMasks, region_masks
+from service.segmentation.model import Model
 from service.segmentation.predict import predict_masks
-from service.segmentation.weights import Model
 
 COLOURS = {Region.WT: "#4daf4a", Region.TC: "#ffd92f", Region.ET: "#e41a1c"}
 COPIES_SHOWN = 5

@@ -54,7 +54,8 @@ def _methods_table(evaluations: Evaluations, subset: str) -> str:
         cases = evaluation.of(subset)
         dice = " | ".join(f"{mean_score(cases, region, 'dice'):.3f}" for region in Region)
         seconds = median(case.seconds for case in cases)
-        rows.append(f"| {method} | {dice} | {evaluation.device} | {evaluation.peak_memory_mib:.0f} | {seconds:.1f} |")
+        device, memory_mib = f"{evaluation.device}, {evaluation.precision}", evaluation.peak_memory_mib
+        rows.append(f"| {method} | {dice} | {device} | {memory_mib:.0f} | {seconds:.1f} |")
     for method, published in PUBLISHED.items():
         dice = " | ".join(f"{value:.3f}" for value in published)
         rows.append(f"| *{method}, published* | {dice} | GTX 1050 Ti | {PUBLISHED_MEMORY_MIB} | {PUBLISHED_SECONDS} |")

@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
+from service.segmentation.card import Card
 from service.segmentation.labels import Region
-from service.segmentation.weights import Card, Checkpoint, Model
+from service.segmentation.model import Checkpoint, Model
 
 
 def starting_weights(model: Model, card: Card) -> dict[str, Tensor]:

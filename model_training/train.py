@@ -25,11 +25,13 @@ from model_training.recipe import Recipe
 from model_training.run import Progress, RunFolder, Stateful, claim_folder
 from model_training.slices import Sample, SliceSet, truth_channels
 from model_training.start import starting_weights
+from service.segmentation.card import Card
 from service.segmentation.labels import Region, region_masks
 from service.segmentation.measure import dice
+from service.segmentation.model import Checkpoint, Model
 from service.segmentation.network import UNet, place
 from service.segmentation.predict import predict_masks
-from service.segmentation.weights import Card, Checkpoint, Model, save_checkpoint
+from service.segmentation.weights import save_checkpoint
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

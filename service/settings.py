@@ -22,7 +22,7 @@ class Settings(BaseModel):
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     weights: Path = Field(DEFAULT_WEIGHTS, description="folder of safetensors files and their cards")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is a card")
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto", description="auto takes the fastest of the device whose masks score the same"
     )
     device_memory_mib: int = Field(2048, ge=64, description="most of a CUDA card's memory to take")

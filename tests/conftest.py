@@ -12,8 +12,8 @@ from model_training.prepare import Cases, open_cache, prepare
 from model_training.split import write_split
 from service.app import create_app
 from service.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
+from service.segmentation.model import Model
 from service.segmentation.volume import Volume
-from service.segmentation.weights import Model
 from service.settings import Settings
 
 

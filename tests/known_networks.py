@@ -4,12 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
+from service.segmentation.card import Card
 from service.segmentation.case import Modality
 from service.segmentation.labels import Region
+from service.segmentation.model import Checkpoint, Model
 from service.segmentation.network import UNet, place
 from service.segmentation.volume import Volume
-from service.segmentation.weights import Card, Checkpoint, Model, save_checkpoint
+from service.segmentation.weights import save_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -39,6 +42,21 @@ def threshold_network(modality: Modality, sign: int, threshold: float) -> UNet:
         network.classify.weight[1] = 1e4  # foreground wins wherever anything is left after the ReLU
         network.classify.bias[0] = 1e-3
     return network.eval()
+
+
+def random_networks() -> list[UNet]:
+    """Three networks with random weights that fire in about half of a brain's voxels."""
+    torch.manual_seed(0)
+    networks = [UNet(out_channels=2, width=4, depth=2).eval() for _ in Region]
+    for network in networks:
+        for norm in network.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                nn.init.uniform_(norm.running_mean, -0.1, 0.1)
+                nn.init.uniform_(norm.running_var, 0.5, 2)
+        with torch.no_grad():
+            background, foreground = network(torch.randn(4, 4, 64, 64)).mean(dim=(0, 2, 3))
+            network.classify.bias[1] += background - foreground
+    return networks
 
 
 def make_card(*regions: Region, **changes: object) -> Card:

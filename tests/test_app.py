@@ -13,7 +13,7 @@ from service.app import create_app
 from service.segmentation.case import Modality
 from service.segmentation.errors import WeightsError
 from service.segmentation.labels import Region
-from service.segmentation.weights import Checkpoint, Model
+from service.segmentation.model import Checkpoint, Model
 from service.settings import Settings
 from service.worker import Worker
 

@@ -3,14 +3,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from known_networks import make_card, threshold_network
+from known_networks import make_card, random_networks, threshold_network
 from torch import Tensor, nn
 
 from service.segmentation.case import Modality
 from service.segmentation.labels import Region
+from service.segmentation.model import SLICE_BATCH, Checkpoint, Model
 from service.segmentation.network import UNet
 from service.segmentation.predict import fit_memory, predict_masks
-from service.segmentation.weights import SLICE_BATCH, Checkpoint, Model
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 SCORES = np.random.default_rng(0).normal(size=(4, 21, 18, 25)).astype(np.float32)
@@ -43,21 +43,6 @@ def model_of(*networks: nn.Module, device: torch.device = CPU, **card: object) -
     """A model of one network for each of the first regions."""
     pairs = zip(networks, Region, strict=False)
     return Model(tuple(Checkpoint(network, make_card(region, **card)) for network, region in pairs), device)
-
-
-def random_networks() -> list[UNet]:
-    """Three networks with random weights that fire in about half of a brain's voxels."""
-    torch.manual_seed(0)
-    networks = [UNet(out_channels=2, width=4, depth=2).eval() for _ in Region]
-    for network in networks:
-        for norm in network.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                nn.init.uniform_(norm.running_mean, -0.1, 0.1)
-                nn.init.uniform_(norm.running_var, 0.5, 2)
-        with torch.no_grad():
-            background, foreground = network(torch.randn(4, 4, 64, 64)).mean(dim=(0, 2, 3))
-            network.classify.bias[1] += background - foreground
-    return networks
 
 
 def brain_scores() -> np.ndarray:

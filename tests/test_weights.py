@@ -6,8 +6,9 @@ from known_networks import make_card, save_model
 
 from service.segmentation.errors import WeightsError
 from service.segmentation.labels import Region
+from service.segmentation.model import Checkpoint
 from service.segmentation.network import UNet
-from service.segmentation.weights import Checkpoint, load_model, save_checkpoint
+from service.segmentation.weights import load_model, save_checkpoint
 
 CPU = torch.device("cpu")
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from service.segmentation.quantised import multiplies_integers_fastest
+
 
 class DoubleConvolution(nn.Sequential):
     """Two 3 x 3 convolutions, each with batch normalisation and ReLU."""
@@ -71,13 +73,22 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # stubs
 
 
-def fastest_precision(device: torch.device) -> torch.dtype:
-    """The number format in which a device convolves fastest without a loss that scores would show."""
+def fastest_precision(device: torch.device, *, quantised: bool) -> torch.dtype:
+    """The number format in which a device convolves fastest without a loss that scores would show.
+
+    Eight-bit integers only of networks that are there `quantised`.
+    """
     if device.type == "cuda":
         return torch.float16
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # newer releases of torch have it
-    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if native else torch.float32
+    if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
+        return torch.bfloat16
+    return torch.int8 if quantised and multiplies_integers_fastest(capabilities) else torch.float32
+
+
+def precision_name(precision: torch.dtype) -> str:
+    """The name of a number format without that of the library."""
+    return str(precision).removeprefix("torch.")
 
 
 def folded(network: nn.Module) -> nn.Module:

@@ -1,6 +1,7 @@
 """The recipe: from the files of a case to fused masks, volumes and, with a ground truth, scores."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,10 @@ from service.segmentation.case import read_case
 from service.segmentation.geometry import resample_mask
 from service.segmentation.labels import EnhancingLabel, Region, RegionMasks, label_map, region_masks
 from service.segmentation.measure import Agreement, agreement
+from service.segmentation.model import Model
 from service.segmentation.normalise import NormalisedCase, normalise
 from service.segmentation.predict import Prediction, Stage, predict_masks, unwatched
 from service.segmentation.volume import Grid, Volume
-from service.segmentation.weights import Model
 
 LARGEST_BRAIN_ML = 2500  # no human brain with its fluid fills this; a head with its skull does
 
@@ -84,7 +85,9 @@ def _on_input_grid(masks: RegionMasks, normalised: NormalisedCase, grid: Grid) -
 def _agreement(
     masks: RegionMasks, truth: RegionMasks, spacing_mm: tuple[float, float, float]
 ) -> Mapping[Region, Agreement]:
-    return {region: agreement(masks[region], truth[region], spacing_mm) for region in Region}
+    with ThreadPoolExecutor() as threads:
+        scores = threads.map(lambda region: agreement(masks[region], truth[region], spacing_mm), Region)
+        return dict(zip(Region, scores, strict=True))
 
 
 def _warnings(normalised: NormalisedCase, prediction: Prediction) -> tuple[str, ...]:

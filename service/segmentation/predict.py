@@ -13,9 +13,9 @@ from torch import Tensor
 from service.segmentation.case import Modality
 from service.segmentation.fuse import drop_small, nest
 from service.segmentation.labels import Region
+from service.segmentation.model import Checkpoint, Model
 from service.segmentation.network import probabilities
 from service.segmentation.slices import BLOCK, AxialSlices
-from service.segmentation.weights import Checkpoint, Model
 
 LARGEST_SLICE = (256, 256)  # columns and rows in mm: more than any brain fills
 
@@ -45,12 +45,12 @@ def predict_masks(
     Slices without brain are skipped, and by the networks of TC and ET those where the region around theirs is empty:
     nesting would leave nothing there.
     """
-    slices, runner, prediction = _slices(model, scores), Runner(model), Prediction({})
+    slices, runner, prediction = axial_slices(model, scores), Runner(model), Prediction({})
     outer = None
     for number, checkpoint in enumerate(model.checkpoints):
         card = checkpoint.card
         with stage(f"predict_{card.stem}"):
-            indices = slices.with_brain if outer is None else np.flatnonzero(outer.any(axis=(0, 1)))
+            indices = indices_to_run(slices, outer)
             found = runner.run(number, slices, indices)
             for region, mask in zip(card.regions, found, strict=True):
                 nested, changed = nest(mask, outer)
@@ -62,16 +62,22 @@ def predict_masks(
     return prediction
 
 
-def _slices(model: Model, scores: NDArray[np.floating[Any]]) -> AxialSlices:
+def indices_to_run(slices: AxialSlices, outer: NDArray[np.bool_] | None) -> NDArray[np.intp]:
+    """The slices that a network has to see: where the region (X, Y, Z) around its own is or, without one, the brain."""
+    return slices.with_brain if outer is None else np.flatnonzero(outer.any(axis=(0, 1)))
+
+
+def axial_slices(model: Model, scores: NDArray[np.floating[Any]]) -> AxialSlices:
+    """Normalised modalities (4, X, Y, Z) as all networks of a model take them."""
     cards = [checkpoint.card for checkpoint in model.checkpoints]
     reach = max(abs(offset) for card in cards for offset in card.slice_offsets)
-    return AxialSlices(scores, reach, 2 ** max(card.depth for card in cards), model.precision)
+    return AxialSlices(scores, reach, 2 ** max(card.depth for card in cards), model.input_dtype)
 
 
 def fit_memory(model: Model) -> Model:
     """The model with the largest slice batch that its device has room for, tried on slices as large as any head's."""
     runner = Runner(model)
-    slices = _slices(model, np.ones((len(Modality), *LARGEST_SLICE, BLOCK), np.float32))
+    slices = axial_slices(model, np.ones((len(Modality), *LARGEST_SLICE, BLOCK), np.float32))
     for number in range(len(model.checkpoints)):
         runner.run(number, slices, slices.with_brain)
     return runner.model
@@ -115,7 +121,7 @@ class Runner:
 @torch.inference_mode()
 def find_regions(checkpoint: Checkpoint, slices: Tensor, model: Model) -> NDArray[np.bool_]:
     """Where a checkpoint's regions are (R, B, H, W) in normalised slices (B, C, H, W)."""
-    slices = slices.to(model.device, model.precision)
+    slices = slices.to(model.device, model.input_dtype)
     probability = _probability(checkpoint, slices)
     if checkpoint.card.mirrored:
         probability = (probability + _probability(checkpoint, slices.flip(-1)).flip(-1)) / 2
