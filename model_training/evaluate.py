@@ -99,7 +99,11 @@ def mean_score(cases: Iterable[CaseScore], region: Region, score: str) -> float:
 
 def record_scores(folder: Path, model: Model, evaluation: Evaluation) -> None:
     """Write the mean Dice of each subset into the cards of a model's folder; the weights stay as they are."""
-    scores = {subset: _mean_dice(evaluation.of(subset)) for subset in SCORED_SUBSETS if evaluation.of(subset)}
+    scores = {
+        subset: _mean_dice(evaluation.of(subset)) | {"precision": evaluation.precision}
+        for subset in SCORED_SUBSETS
+        if evaluation.of(subset)
+    }
     for checkpoint in model.checkpoints:
         save_card(folder, replace(checkpoint.card, scores=scores))
 
