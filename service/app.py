@@ -10,7 +10,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from service import answer, body_limit, phantom, problems, routes
-from service.device import choose_device, limit_memory, return_large_arrays, usable_cpus
+from service.device import choose_device, choose_precision, limit_memory, return_large_arrays, usable_cpus
 from service.segmentation.labels import EnhancingLabel
 from service.segmentation.predict import fit_memory
 from service.segmentation.weights import load_model
@@ -57,8 +57,7 @@ def _start_worker(settings: Settings) -> Worker:
     torch.set_num_threads(settings.threads or usable_cpus())
     device = choose_device(settings.device)
     limit_memory(device, settings.device_memory_mib)
-    precision = None if settings.precision == "auto" else getattr(torch, settings.precision)
-    model = load_model(settings.weights, device).optimised(precision)
+    model = load_model(settings.weights, device).optimised(choose_precision(settings.precision))
     if device.type == "cuda":
         model = fit_memory(model)
     worker = Worker(model, settings.max_unpacked_mib)

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from service.app import create_app
-from service.device import choose_device
+from service.device import choose_device, choose_precision
 from service.errors import BenchError, RequestError, SettingsError
 from service.phantom import encode_phantom, make_phantom, zip_files
 from service.segmentation.errors import InputError, WeightsError
@@ -61,7 +61,9 @@ def _checked_settings() -> Settings:
     """The settings of the environment; exits where they, or the weights, are unusable: in a line, not in a page."""
     try:
         settings = read_settings(os.environ)
-        load_model(settings.weights, choose_device(settings.device))
+        model = load_model(settings.weights, choose_device(settings.device))
+        if precision := choose_precision(settings.precision):
+            model.optimised(precision)
     except (SettingsError, WeightsError) as error:
         sys.exit(str(error))
     return settings

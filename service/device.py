@@ -23,6 +23,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def choose_precision(name: str) -> torch.dtype | None:
+    """The number format called so; None for auto, which leaves it to the model."""
+    return None if name == "auto" else getattr(torch, name)
+
+
 def limit_memory(device: torch.device, mib: int) -> None:
     """Let this process have at most so much of a CUDA card's memory; a CPU is left alone."""
     if device.type == "cuda":

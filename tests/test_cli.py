@@ -86,6 +86,14 @@ def test_weights_that_cannot_be_used_stop_the_service_in_one_line(tmp_path):
     assert ended.stderr == "Weights: expected each of WT, TC, ET once, found no card.\n"
 
 
+def test_a_precision_that_the_weights_lack_stops_the_service_in_one_line(model, tmp_path):
+    weights = save_model(tmp_path, model)
+    environment = os.environ | {"GLIOSERVE_WEIGHTS": str(weights), "GLIOSERVE_PRECISION": "int8"}
+    ended = subprocess.run([GLIOSERVE, "serve"], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == "wt: expected weights quantised to int8, found none.\n"
+
+
 def test_the_phantom_is_a_case_with_ground_truth(tmp_path):
     subprocess.run([GLIOSERVE, "phantom", tmp_path / "case.zip"], check=True, capture_output=True)
     with (tmp_path / "case.zip").open("rb") as file:
