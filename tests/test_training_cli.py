@@ -36,9 +36,10 @@ def story(tiny_data, tmp_path_factory):
 
 def test_the_page_has_the_table_every_case_and_the_figures(story):
     page = (story / "report" / "report.md").read_text()
-    scores = json.loads((story / "report" / "report.json").read_text())["means"]["mine"]
+    numbers = json.loads((story / "report" / "report.json").read_text())
+    scores, precision = numbers["means"]["mine"], numbers["evaluations"]["mine"]["precision"]
     dice = " | ".join(f"{scores[region]['dice']:.3f}" for region in Region)
-    assert f"| mine | {dice} | cpu |" in page
+    assert f"| mine | {dice} | cpu, {precision} |" in page
     assert "| *U-Net 2C AU, published* | 0.905 | 0.903 | 0.822 | GTX 1050 Ti | 630 | 2 |" in page
     assert len(re.findall(r"^\| four \| (WT|TC|ET) ", page, flags=re.MULTILINE)) == 3
     shown = re.findall(r"\]\((\w+\.png)\)", page)
