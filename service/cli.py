@@ -17,13 +17,17 @@ from service.segmentation.errors import InputError, WeightsError
 from service.segmentation.weights import load_model
 from service.settings import PREFIX, Settings, read_settings
 
+INTERRUPTED = 130  # the status by which shells know Ctrl-C
 SHUTDOWN_SECONDS = 60  # for requests that run or wait; a client that only keeps its connection open gets no more
 
 
 def main() -> None:
     """Run one command."""
     arguments = _parser().parse_args()
-    arguments.command(arguments)
+    try:
+        arguments.command(arguments)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def _serve(_: argparse.Namespace) -> None:
@@ -38,9 +42,13 @@ def _bench(arguments: argparse.Namespace) -> None:
     from service.bench.table import render
 
     settings = _checked_settings()
-    case = arguments.case.read_bytes() if arguments.case else zip_files(encode_phantom(make_phantom()))
     try:
+        if arguments.json:
+            arguments.json.touch()  # fails now rather than after minutes
+        case = arguments.case.read_bytes() if arguments.case else zip_files(encode_phantom(make_phantom()))
         measurement = measure(case, settings)
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}")
     except (BenchError, RequestError, InputError) as error:
         sys.exit(str(error))
     print(render(measurement))

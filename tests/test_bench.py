@@ -60,6 +60,12 @@ def test_a_case_that_the_service_refuses_ends_in_one_line(weights, tmp_path):
     assert ended.stderr == "Archive: expected a whole zip without a password, found none.\n"
 
 
+def test_files_that_cannot_be_read_or_written_are_named_before_anything_is_measured(weights, tmp_path):
+    missing, nowhere = tmp_path / "missing.zip", tmp_path / "none" / "bench.json"
+    assert bench(weights, missing).stderr == f"{missing}: No such file or directory\n"
+    assert bench(weights, "--json", nowhere).stderr == f"{nowhere}: No such file or directory\n"
+
+
 def paper_networks(width):
     return Model(
         tuple(Checkpoint(UNet(2, width).eval(), make_card(region, width=width, depth=4)) for region in Region), CPU

@@ -40,6 +40,8 @@ class Server:
                 answer = response.read()
         except HTTPError as error:
             raise BenchError(json.load(error)["detail"]) from error
+        except OSError as error:
+            raise BenchError(f"Server: expected an answer, found none: {error}") from error
         report: dict[str, Any] = json.loads(ZipFile(BytesIO(answer)).read(REPORT_NAME))
         return report
 
