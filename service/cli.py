@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,8 @@ def main() -> None:
         arguments.command(arguments)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def _serve(_: argparse.Namespace) -> None:
@@ -41,14 +44,13 @@ def _bench(arguments: argparse.Namespace) -> None:
     from service.bench.measurement import measure  # what it needs of torch takes 150 MiB, which no server should
     from service.bench.table import render
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its server does not outlive it
+    if arguments.json and (arguments.json.is_dir() or not arguments.json.parent.is_dir()):
+        sys.exit(f"--json: expected a file in a folder that exists, found {arguments.json}")
     settings = _checked_settings()
     try:
-        if arguments.json:
-            arguments.json.touch()  # fails now rather than after minutes
         case = arguments.case.read_bytes() if arguments.case else zip_files(encode_phantom(make_phantom()))
         measurement = measure(case, settings)
-    except OSError as error:
-        sys.exit(f"{error.filename}: {error.strerror}")
     except (BenchError, RequestError, InputError) as error:
         sys.exit(str(error))
     print(render(measurement))

@@ -63,7 +63,8 @@ def test_a_case_that_the_service_refuses_ends_in_one_line(weights, tmp_path):
 def test_files_that_cannot_be_read_or_written_are_named_before_anything_is_measured(weights, tmp_path):
     missing, nowhere = tmp_path / "missing.zip", tmp_path / "none" / "bench.json"
     assert bench(weights, missing).stderr == f"{missing}: No such file or directory\n"
-    assert bench(weights, "--json", nowhere).stderr == f"{nowhere}: No such file or directory\n"
+    for place in (nowhere, tmp_path):
+        assert bench(weights, "--json", place).stderr.startswith("--json: expected a file in a folder that exists")
 
 
 def paper_networks(width):
