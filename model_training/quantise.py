@@ -43,8 +43,8 @@ def _slices_of_networks(
     model: Model, case: CachedCase, random: np.random.Generator
 ) -> Iterator[list[NDArray[np.float32]]]:
     """For each network, some batches (B, C, H, W) of the slices that it is run on."""
-    slices = axial_slices(model, case.volumes)
-    masks = predict_masks(model, case.volumes).masks
+    volumes = case.volumes  # read and converted anew at every access
+    slices, masks = axial_slices(model, volumes), predict_masks(model, volumes).masks
     outer = None
     for checkpoint in model.checkpoints:
         indices = indices_to_run(slices, outer)

@@ -8,8 +8,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 from service.segmentation.model import Model
 from service.segmentation.predict import LARGEST_SLICE
-
-MIB = 2**20
+from service.settings import MIB
 
 
 def predict_peak_mib(model: Model, precision: torch.dtype, slice_batch: int) -> float:

@@ -9,6 +9,7 @@ from service.segmentation.case import Modality
 from service.segmentation.labels import Region
 from service.segmentation.model import SLICE_BATCH
 from service.segmentation.network import UNet
+from service.segmentation.slices import round_up
 
 WIDTH, DEPTH = 64, 4
 BATCHES_TIMED = 2  # after one that warms up
@@ -25,7 +26,7 @@ class PaperSize:
 def time_paper_size(slice_shape: tuple[int, int], slices: int, device: torch.device) -> PaperSize:
     """Time one network of the paper's size on slices (H, W) of random numbers; scale to a case of so many slices."""
     network = UNet(2, WIDTH, DEPTH, len(Modality)).eval().to(device)
-    height, width = (-(-length // 2**DEPTH) * 2**DEPTH for length in slice_shape)
+    height, width = (round_up(length, 2**DEPTH) for length in slice_shape)
     batch = torch.randn(SLICE_BATCH, len(Modality), height, width, device=device)
     with torch.inference_mode():
         network(batch)

@@ -28,7 +28,7 @@ class AxialSlices:
 
     def __init__(self, scores: NDArray[np.floating[Any]], reach: int, stride: int, precision: torch.dtype) -> None:
         modalities, columns, rows, depth = scores.shape
-        padded = (depth + 2 * reach, modalities, _round_up(rows, stride), _round_up(columns, stride))
+        padded = (depth + 2 * reach, modalities, round_up(rows, stride), round_up(columns, stride))
         self._voxels = torch.zeros(padded, dtype=precision).contiguous(memory_format=torch.channels_last)
         self._voxels[reach : reach + depth, :, :rows, :columns] = torch.from_numpy(scores).permute(3, 0, 2, 1)
         self._reach, self._stride = reach, stride
@@ -61,10 +61,11 @@ class AxialSlices:
     def _extent(self, occupied: NDArray[np.bool_]) -> slice:
         """From the first to the last place (axis 1) that is occupied anywhere, rounded up to the stride."""
         places = np.flatnonzero(occupied.any(axis=0))
-        length = _round_up(places[-1] + 1 - places[0], self._stride)
+        length = round_up(places[-1] + 1 - places[0], self._stride)
         first = min(places[0], occupied.shape[1] - length)
         return slice(first, first + length)
 
 
-def _round_up(length: int, multiple: int) -> int:
+def round_up(length: int, multiple: int) -> int:
+    """The least multiple that is not below a length."""
     return -(-length // multiple) * multiple
