@@ -11,13 +11,13 @@ from torch.nn import functional
 
 from model_training.prepare import find_cases, read_folder
 from model_training.split import read_split
+from service.segmentation.case import Case, read_case
 from service.segmentation.fuse import drop_small, nest
-from service.segmentation.labels import Region, RegionMasks
+from service.segmentation.labels import Region, RegionMasks, region_masks
 from service.segmentation.measure import dice
 from service.segmentation.model import Model
 from service.segmentation.network import precision_name
-from service.segmentation.normalise import NormalisedCase
-from service.segmentation.pipeline import PreparedCase, prepare
+from service.segmentation.normalise import NormalisedCase, normalise
 from service.segmentation.predict import find_regions, predict_masks
 from service.segmentation.weights import load_model
 from service.settings import DEFAULT_WEIGHTS
@@ -44,17 +44,19 @@ def compare(data: Path, names: list[str]) -> Mapping[str, NDArray[np.float64]]:
     served = {precision_name(precision): plain.optimised(precision) for precision in PRECISIONS}
     scores: dict[str, list[list[float]]] = {way: [] for way in ("whole slices, float32", *served)}
     for name in names:
-        case = prepare(read_folder(folders[name]))
-        scores["whole slices, float32"].append(score(case, whole_slice_masks(plain, case.normalised)))
+        case = read_case(read_folder(folders[name]))
+        normalised = normalise(case.images)
+        scores["whole slices, float32"].append(score(case, normalised, whole_slice_masks(plain, normalised)))
         for way, model in served.items():
-            scores[way].append(score(case, predict_masks(model, case.normalised.scores).masks))
+            scores[way].append(score(case, normalised, predict_masks(model, normalised.scores).masks))
     return {way: np.mean(dices, axis=0) for way, dices in scores.items()}
 
 
-def score(case: PreparedCase, masks: RegionMasks) -> list[float]:
+def score(case: Case, normalised: NormalisedCase, masks: RegionMasks) -> list[float]:
     """Dice of the three regions."""
-    assert case.truth is not None
-    return [dice(case.normalised.uncrop(masks[region]), case.truth[region]) for region in Region]
+    assert case.ground_truth is not None
+    truth = region_masks(case.ground_truth.voxels)
+    return [dice(normalised.uncrop(masks[region]), truth[region]) for region in Region]
 
 
 def whole_slice_masks(model: Model, case: NormalisedCase) -> dict[Region, NDArray[np.bool_]]:

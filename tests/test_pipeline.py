@@ -1,4 +1,5 @@
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import pairwise, permutations
 
 import nibabel as nib
@@ -61,10 +62,27 @@ def test_a_background_that_is_not_zero_is_warned_of(model, plain):
     assert "probably not skull-stripped" in warning
 
 
+@dataclass
+class Seen:
+    """Remembers what it was told."""
+
+    stages: list[str]
+    slices: list[tuple[str, int, int]]
+
+    def stage(self, name):
+        self.stages.append(name)
+        return nullcontext()
+
+    def advance(self, network, done, of):
+        self.slices.append((network, done, of))
+
+
 def test_every_stage_is_watched_in_its_order(phantom_files, model):
-    seen = []
-    segment(phantom_files, model, stage=lambda name: nullcontext(seen.append(name)))
-    assert seen == ["decode", "normalise", "predict_wt", "predict_tc", "predict_et", "fuse", "measure"]
+    seen = Seen([], [])
+    segment(phantom_files, model, watch=seen)
+    assert seen.stages == ["decode", "normalise", "predict_wt", "predict_tc", "predict_et", "fuse", "measure"]
+    assert seen.slices[:3] == [("wt", 0, 50), ("wt", 10, 50), ("wt", 20, 50)]
+    assert [done for network, done, of in seen.slices if network == "et" and done == of] == [seen.slices[-1][1]]
 
 
 def reoriented(volume: Volume, order, flips) -> Volume:

@@ -57,10 +57,15 @@ def is_nifti_name(name: str) -> bool:
     return base.endswith((".nii", ".nii.gz")) and not base.startswith("._") and not is_folder
 
 
+def ending_of(name: str) -> str:
+    """The last word of a file name, in lower case."""
+    stem = re.sub(r"\.nii(\.gz)?$", "", _base_name(name))
+    return re.split(r"[_\-. ]", stem)[-1]
+
+
 def role_of(name: str) -> str | None:
     """The modality, or GROUND_TRUTH, that a file name ends in; None if it ends in neither."""
-    stem = re.sub(r"\.nii(\.gz)?$", "", _base_name(name))
-    return ROLE_OF_ENDING.get(re.split(r"[_\-. ]", stem)[-1])
+    return ROLE_OF_ENDING.get(ending_of(name))
 
 
 def assign_roles(names: Iterable[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Volumes, and agreement with a ground truth, by the rules of BraTS."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from service.segmentation.geometry import bounding_box
+from service.segmentation.labels import BACKGROUND, Region, region_masks
 
 HD95_ONE_EMPTY_MM = 374.0  # BraTS: about the diagonal of its 240 x 240 x 155 mm volume
 
@@ -22,13 +24,28 @@ class Agreement:
     hd95_mm: float
 
 
-def agreement(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> Agreement:
+def agreements(
+    predicted: NDArray[np.generic], truth: NDArray[np.generic], spacing_mm: tuple[float, ...]
+) -> dict[Region, Agreement]:
+    """The agreement of each region of two label maps (X, Y, Z) on one grid."""
+    tumour = (predicted != BACKGROUND) | (truth != BACKGROUND)
+    box = bounding_box(tumour) if tumour.any() else ...
+    found, true = region_masks(predicted[box]), region_masks(truth[box])
+    with ThreadPoolExecutor() as threads:
+        scores = threads.map(lambda region: agreement(found[region], true[region], spacing_mm, truth.size), Region)
+        return dict(zip(Region, scores, strict=True))
+
+
+def agreement(
+    predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: tuple[float, ...], voxels: int | None = None
+) -> Agreement:
     """Dice, sensitivity, specificity and HD95 of one region of one subject.
 
+    `voxels` is the size of the image that the masks are a part of, if they are not the whole.
     The rules of BraTS for empty masks: both empty, Dice and sensitivity are 1 and HD95 is 0 mm; one empty, Dice and
     sensitivity are 0 and HD95 is 374 mm. Specificity is 1 where the truth leaves no background.
     """
-    voxels = truth.size
+    voxels = voxels or truth.size
     either = predicted | truth
     if either.any():
         box = bounding_box(either)  # nothing to count lies beyond it

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -14,6 +14,7 @@ from service.segmentation.geometry import at_least_half, bounding_box, resample,
 from service.segmentation.volume import Grid, Volume
 
 ROUNDING = 1e-5  # relative; resampling alone makes a constant image vary by less
+IMAGES_AT_ONCE = 2  # each takes some 40 MiB for as long as it lasts, beside a case that is computed
 NORMALISATION = "z-score over the brain"  # what a checkpoint's card must say to be served with this function
 
 
@@ -25,6 +26,10 @@ class NormalisedCase:
     box: tuple[slice, slice, slice]  # within the grid
     grid: Grid  # LPS, 1 mm
     brain_ml: float
+
+    def without_scores(self) -> "NormalisedCase":
+        """The same once the networks have run: what lies where, without what takes the memory."""
+        return replace(self, scores=self.scores[:, :0].copy())
 
     def uncrop(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A mask of the box as a mask of the whole grid."""
@@ -58,7 +63,7 @@ def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
         image /= rim
         score[:] = z_score(modality, image, brain[box])
 
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(IMAGES_AT_ONCE) as threads:
         list(threads.map(fill, Modality, scores))
     return NormalisedCase(scores, box, grid, brain_ml=int(np.count_nonzero(brain)) * grid.voxel_ml)
 

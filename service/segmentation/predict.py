@@ -1,7 +1,5 @@
 """Nested region masks from the networks, from the outermost region inwards, one batch of axial slices at a time."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,15 +14,9 @@ from service.segmentation.labels import Region
 from service.segmentation.model import Checkpoint, Model
 from service.segmentation.network import probabilities
 from service.segmentation.slices import BLOCK, AxialSlices
+from service.segmentation.watch import UNWATCHED, Watch
 
 LARGEST_SLICE = (256, 256)  # columns and rows in mm: more than any brain fills
-
-Stage = Callable[[str], AbstractContextManager[None]]  # entered around each stage, to time or watch it
-
-
-def unwatched(_: str) -> AbstractContextManager[None]:
-    """A stage that nobody watches."""
-    return nullcontext()
 
 
 @dataclass
@@ -38,18 +30,23 @@ class Prediction:
 
 
 def predict_masks(
-    model: Model, scores: NDArray[np.floating[Any]], voxel_ml: float = 0.001, stage: Stage = unwatched
+    model: Model, scores: NDArray[np.floating[Any]], voxel_ml: float = 0.001, watch: Watch = UNWATCHED
 ) -> Prediction:
-    """The nested masks of the model's regions, from normalised modalities (4, X, Y, Z) on an LPS grid.
+    """The nested masks of the model's regions, from normalised modalities (4, X, Y, Z) on an LPS grid."""
+    return predict_slices(model, axial_slices(model, scores), voxel_ml, watch)
+
+
+def predict_slices(model: Model, slices: AxialSlices, voxel_ml: float = 0.001, watch: Watch = UNWATCHED) -> Prediction:
+    """The nested masks of the model's regions, from the slices of a case.
 
     Slices without brain are skipped, and by the networks of TC and ET those where the region around theirs is empty:
     nesting would leave nothing there.
     """
-    slices, runner, prediction = axial_slices(model, scores), Runner(model), Prediction({})
+    runner, prediction = Runner(model, watch), Prediction({})
     outer = None
     for number, checkpoint in enumerate(model.checkpoints):
         card = checkpoint.card
-        with stage(f"predict_{card.stem}"):
+        with watch.stage(f"predict_{card.stem}"):
             indices = indices_to_run(slices, outer)
             found = runner.run(number, slices, indices)
             for region, mask in zip(card.regions, found, strict=True):
@@ -76,7 +73,7 @@ def axial_slices(model: Model, scores: NDArray[np.floating[Any]]) -> AxialSlices
 
 def fit_memory(model: Model) -> Model:
     """The model with the largest slice batch that its device has room for, tried on slices as large as any head's."""
-    runner = Runner(model)
+    runner = Runner(model, UNWATCHED)
     slices = axial_slices(model, np.ones((len(Modality), *LARGEST_SLICE, BLOCK), np.float32))
     for number in range(len(model.checkpoints)):
         runner.run(number, slices, slices.with_brain)
@@ -86,28 +83,32 @@ def fit_memory(model: Model) -> Model:
 class Runner:
     """Runs a model's networks over slices; takes a step down to less memory wherever it runs out."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, watch: Watch) -> None:
         self.model = model
+        self._watch = watch
 
     def run(self, number: int, slices: AxialSlices, indices: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Where the regions of the model's n-th checkpoint are (R, X, Y, Z), looked for in the slices of these indices.
 
         Raises torch.OutOfMemoryError where there is no step left.
         """
-        regions = len(self.model.checkpoints[number].card.regions)
-        masks = np.zeros((regions, *slices.shape), dtype=np.bool_)  # (R, Z, Y, X)
+        card = self.model.checkpoints[number].card
+        masks = np.zeros((len(card.regions), *slices.shape), dtype=np.bool_)  # (R, Z, Y, X)
+        before = 0
+        self._watch.advance(card.stem, 0, len(indices))
         for members, window in slices.blocks(indices):
             done = 0
             while done < len(members):
                 batch = members[done : done + self.model.slice_batch]
-                taken = slices.take(batch, window, self.model.checkpoints[number].card.slice_offsets)
-                found = self._try(number, taken)
+                found = self._try(number, slices.take(batch, window, card.slice_offsets))
                 if found is None:
                     self.model = self.model.with_less_memory()
                     continue
                 room = masks[:, :, window.rows, window.columns]  # the window may reach beyond the case
                 room[:, batch] = found[:, :, : room.shape[2], : room.shape[3]]
                 done += len(batch)
+                self._watch.advance(card.stem, before + done, len(indices))
+            before += done
         return masks.transpose(0, 3, 2, 1)
 
     def _try(self, number: int, slices: Tensor) -> NDArray[np.bool_] | None:

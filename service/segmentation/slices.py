@@ -50,8 +50,12 @@ class AxialSlices:
     def take(self, indices: NDArray[np.intp], window: Window, offsets: tuple[int, ...]) -> Tensor:
         """Slices (B, offsets * 4, H, W) with their neighbours at these offsets; zeros beyond the case."""
         view = self._voxels[:, :, window.rows, window.columns]
-        stack = torch.cat([view[torch.from_numpy(indices + self._reach + offset)] for offset in offsets], dim=1)
-        return stack.contiguous(memory_format=torch.channels_last)
+        _, modalities, rows, columns = view.shape
+        shape = len(indices), len(offsets) * modalities, rows, columns
+        stack = torch.empty(shape, dtype=view.dtype, memory_format=torch.channels_last)
+        for share, offset in zip(stack.split(modalities, dim=1), offsets, strict=True):
+            share[:] = view[torch.from_numpy(indices + self._reach + offset)]
+        return stack
 
     def _window(self, block: int) -> Window:
         """What holds the brain in the slices of a block and their neighbours."""
