@@ -1,16 +1,24 @@
-"""The forms of an answer to POST /segment, and the choice between them."""
+"""An answer to POST /segment, its forms, and the choice between them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from service.errors import NotAcceptableError
-from service.schemas import Report
 
 ZIP, JSON, GZIP = "application/zip", "application/json", "application/gzip"
 MEDIA_TYPES = (ZIP, JSON, GZIP)  # in the order of preference
 
 MASK_NAME, REPORT_NAME = "segmentation.nii.gz", "report.json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a case: the mask as .nii.gz, and the report as JSON."""
+
+    mask: bytes
+    report: bytes
 
 
 def choose_media_type(accept: str) -> str:
@@ -23,18 +31,24 @@ def choose_media_type(accept: str) -> str:
     return best
 
 
-def encode_answer(media_type: str, mask: bytes, report: Report) -> bytes:
-    """The body of an answer, from the encoded mask and the report."""
+def encode_answer(media_type: str, answer: Answer) -> bytes:
+    """The body of an answer in one of MEDIA_TYPES."""
     if media_type == GZIP:
-        return mask
-    report_json = report.model_dump_json(indent=2).encode()
+        return answer.mask
     if media_type == JSON:
-        return report_json
+        return answer.report
     body = BytesIO()
     with ZipFile(body, "w") as archive:
-        archive.writestr(ZipInfo(MASK_NAME), mask)  # compressed already
-        archive.writestr(ZipInfo(REPORT_NAME), report_json, ZIP_DEFLATED)
+        archive.writestr(_readable(MASK_NAME), answer.mask)  # compressed already
+        archive.writestr(_readable(REPORT_NAME), answer.report, ZIP_DEFLATED)
     return body.getvalue()
+
+
+def _readable(name: str) -> ZipInfo:
+    """An entry, of no date, that everyone may read once it is unpacked."""
+    entry = ZipInfo(name)
+    entry.external_attr = 0o644 << 16
+    return entry
 
 
 def _qualities(accept: str) -> Mapping[str, float]:

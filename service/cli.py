@@ -11,15 +11,16 @@ from pathlib import Path
 import uvicorn
 
 from service.app import create_app
-from service.device import choose_device, choose_precision
+from service.device import keep_heap_small
 from service.errors import BenchError, RequestError, SettingsError
+from service.lifetime import Lifetime
+from service.log import start_logging
 from service.phantom import encode_phantom, make_phantom, zip_files
 from service.segmentation.errors import InputError, WeightsError
-from service.segmentation.weights import load_model
-from service.settings import PREFIX, Settings, read_settings
+from service.server import Server
+from service.settings import Settings, describe_settings, read_settings
 
 INTERRUPTED = 130  # the status by which shells know Ctrl-C
-SHUTDOWN_SECONDS = 60  # for requests that run or wait; a client that only keeps its connection open gets no more
 
 
 def main() -> None:
@@ -34,10 +35,14 @@ def main() -> None:
 
 
 def _serve(_: argparse.Namespace) -> None:
-    settings = _checked_settings()
-    uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, timeout_graceful_shutdown=SHUTDOWN_SECONDS
-    )
+    keep_heap_small()
+    settings = _settings()
+    app = create_app(settings)
+    start_logging()
+    lifetime: Lifetime = app.state.lifetime
+    Server(uvicorn.Config(app, host=settings.host, port=settings.port, access_log=False), lifetime).run()
+    if lifetime.failure:
+        sys.exit(str(lifetime.failure))
 
 
 def _bench(arguments: argparse.Namespace) -> None:
@@ -47,11 +52,11 @@ def _bench(arguments: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its server does not outlive it
     if arguments.json and (arguments.json.is_dir() or not arguments.json.parent.is_dir()):
         sys.exit(f"--json: expected a file in a folder that exists, found {arguments.json}")
-    settings = _checked_settings()
+    settings = _settings()
     try:
         case = arguments.case.read_bytes() if arguments.case else zip_files(encode_phantom(make_phantom()))
         measurement = measure(case, settings)
-    except (BenchError, RequestError, InputError) as error:
+    except (BenchError, RequestError, InputError, SettingsError, WeightsError) as error:
         sys.exit(str(error))
     print(render(measurement))
     if arguments.json:
@@ -67,26 +72,19 @@ def _openapi(arguments: argparse.Namespace) -> None:
     arguments.out.write_text(json.dumps(create_app(Settings()).openapi(), indent=2) + "\n")
 
 
-def _checked_settings() -> Settings:
-    """The settings of the environment; exits where they, or the weights, are unusable: in a line, not in a page."""
+def _settings() -> Settings:
+    """The settings of the environment; exits where they are unusable: in a line, not in a page."""
     try:
-        settings = read_settings(os.environ)
-        model = load_model(settings.weights, choose_device(settings.device))
-        if precision := choose_precision(settings.precision):
-            model.optimised(precision)
-    except (SettingsError, WeightsError) as error:
+        return read_settings(os.environ)
+    except SettingsError as error:
         sys.exit(str(error))
-    return settings
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="glioserve", description="Brain tumour segmentation as a web service")
     commands = parser.add_subparsers(required=True)
 
-    variables = "\n".join(
-        f"  {PREFIX}{name.upper()}: {field.description} (default {field.default})"
-        for name, field in Settings.model_fields.items()
-    )
+    variables = "\n".join(f"  {name}: {what} (default {default})" for name, default, what in describe_settings())
     command = commands.add_parser(
         "serve",
         help="load the weights, warm up, serve",

@@ -8,7 +8,7 @@ import torch
 
 from service.errors import SettingsError
 
-M_MMAP_THRESHOLD = -3  # glibc's number for this parameter of mallopt
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # glibc's numbers for these parameters of mallopt
 LARGE_ARRAY_BYTES = 8 * 2**20  # a volume of BraTS size is larger; smaller arrays are better reused
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, or "max", in each period of microseconds
@@ -35,13 +35,15 @@ def limit_memory(device: torch.device, mib: int) -> None:
         torch.cuda.set_per_process_memory_fraction(min(share, 1.0), device)
 
 
-def return_large_arrays() -> None:
-    """Have glibc, where it is the allocator, give large arrays back to the system once they are freed.
+def keep_heap_small() -> None:
+    """Have glibc, where it is the allocator, hold little that is not in use; to be called before any thread starts.
 
-    Left alone it raises its threshold to 32 MiB after a while, and keeps volumes, some 300 MiB of them, for reuse.
+    Left alone it raises its threshold to 32 MiB after a while, and keeps volumes, some 300 MiB of them, for reuse; and
+    it gives each thread a heap of its own, whose unused pieces no other thread can have.
     """
     if hasattr(allocator := ctypes.CDLL(None), "mallopt"):
         allocator.mallopt(M_MMAP_THRESHOLD, LARGE_ARRAY_BYTES)
+        allocator.mallopt(M_ARENA_MAX, 1)
 
 
 def return_freed_memory() -> None:

@@ -1,4 +1,4 @@
-"""What the web service refuses before the core sees it, as one tree.
+"""What the web service refuses before the core sees it, or fails at beside it, as one tree.
 
 RequestError
 ├── BrokenArchiveError          the zip is damaged, encrypted or not a zip
@@ -6,7 +6,15 @@ RequestError
 ├── UnsupportedMediaTypeError   a body that is neither a zip nor multipart
 ├── NotAcceptableError          no media type that the client accepts
 ├── UploadError                 multipart parts that make no case
-└── NotReadyError               weights are not loaded yet
+├── StalledUploadError          a body that stopped coming
+├── NotReadyError               weights are not loaded yet, or the service is ending
+├── QueueFullError              as many cases wait as may
+├── SpoolError                  the disk, or the share of it that is for cases, takes nothing more
+├── KeyReusedError              an Idempotency-Key that came with another case before
+├── JobNotFoundError            no such job: unknown, removed or expired
+├── JobNotFinishedError         the result of a job that waits or runs
+├── LostFileError               a file of a job that is gone from the disk, or unreadable
+└── CrashError                  a job during which the process ended again and again
 
 SettingsError                   the service is set up wrongly; it does not start
 BenchError                      a measurement that came to nothing
@@ -15,6 +23,10 @@ BenchError                      a measurement that came to nothing
 
 class RequestError(Exception):
     """Root of what the service refuses; messages name what was expected and what came."""
+
+    def __init__(self, message: str, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s  # when asking again makes sense; None where it never does
 
 
 class BrokenArchiveError(RequestError):
@@ -37,8 +49,40 @@ class UploadError(RequestError):
     """Multipart parts that make no case."""
 
 
+class StalledUploadError(RequestError):
+    """A body that stopped coming."""
+
+
 class NotReadyError(RequestError):
-    """Weights are not loaded yet."""
+    """Weights are not loaded yet, or the service is ending."""
+
+
+class QueueFullError(RequestError):
+    """As many cases wait as may."""
+
+
+class SpoolError(RequestError):
+    """The disk, or the share of it that is for cases, takes nothing more."""
+
+
+class KeyReusedError(RequestError):
+    """An Idempotency-Key that came with another case before."""
+
+
+class JobNotFoundError(RequestError):
+    """No such job: unknown, removed or expired."""
+
+
+class JobNotFinishedError(RequestError):
+    """The result of a job that waits or runs."""
+
+
+class LostFileError(RequestError):
+    """A file of a job that is gone from the disk, or unreadable."""
+
+
+class CrashError(RequestError):
+    """A job during which the process ended again and again."""
 
 
 class SettingsError(Exception):

@@ -1,6 +1,6 @@
 """One table from errors to RFC 9457 problems, and the handlers that render it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -15,9 +15,9 @@ from service import errors
 from service.schemas import Problem
 from service.segmentation import errors as core
 
-Handler = Callable[[Request, Exception], Awaitable[Response]]
-
 MEDIA_TYPE = "application/problem+json"
+PREFIX = "urn:glioserve:problem:"
+NOBODY = 499  # nginx's number for a client that closed its request, for the log alone
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,15 @@ KINDS: Mapping[type[Exception], Kind] = {
     errors.UnsupportedMediaTypeError: Kind(415, "media-type", "Unsupported media type"),
     errors.NotAcceptableError: Kind(406, "not-acceptable", "No acceptable media type"),
     errors.UploadError: Kind(400, "malformed-upload", "Not a readable upload"),
+    errors.StalledUploadError: Kind(408, "stalled-upload", "Upload stalled"),
     errors.NotReadyError: Kind(503, "not-ready", "Not ready"),
+    errors.QueueFullError: Kind(429, "queue-full", "Queue full"),
+    errors.SpoolError: Kind(507, "spool-full", "No room on disk"),
+    errors.KeyReusedError: Kind(409, "key-reused", "Idempotency-Key of another case"),
+    errors.JobNotFoundError: Kind(404, "job-not-found", "No such job"),
+    errors.JobNotFinishedError: Kind(409, "job-not-finished", "Job not finished"),
+    errors.LostFileError: Kind(500, "lost-file", "A file of the job is lost"),
+    errors.CrashError: Kind(500, "crash", "The service crashed on this case"),
 }
 INVALID_PARAMETER = Kind(422, "invalid-parameter", "Invalid parameter")
 INTERNAL = Kind(500, "internal", "Internal error")
@@ -49,12 +57,31 @@ INTERNAL = Kind(500, "internal", "Internal error")
 
 def add_handlers(app: FastAPI) -> None:
     """Render every error of the app as a problem."""
-    for error, kind in KINDS.items():
-        app.add_exception_handler(error, _handler(kind))
+    for error in KINDS:
+        app.add_exception_handler(error, _answer_known)
     app.add_exception_handler(RequestValidationError, _answer_invalid_parameter)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_exception_handler(Exception, _answer_internal)
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that an error is; of one that is in no table, an internal one without details."""
+    if kind := KINDS.get(type(error)):
+        return _problem(kind, str(error))
+    return _problem(INTERNAL, "The service failed on this request; its log says why.")
+
+
+def is_internal(error: Exception) -> bool:
+    """Whether an error is a failure of our own that no table foresees."""
+    return type(error) not in KINDS
+
+
+def render(request: Request, problem: Problem, retry_after_s: int | None = None) -> Response:
+    """The answer that tells a problem; the request's log line names it too."""
+    request.state.facts["problem"] = problem.type.removeprefix(PREFIX)
+    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -68,18 +95,15 @@ def _titles(status: int) -> list[str]:
     return list(dict.fromkeys(kind.title for kind in kinds if kind.status == status))
 
 
-def _handler(kind: Kind) -> Handler:
-    async def answer(_: Request, error: Exception) -> Response:
-        return _render(kind, str(error))
-
-    return answer
+async def _answer_known(request: Request, error: Exception) -> Response:
+    return render(request, problem_of(error), getattr(error, "retry_after_s", None))
 
 
-async def _answer_invalid_parameter(_: Request, error: Exception) -> Response:
+async def _answer_invalid_parameter(request: Request, error: Exception) -> Response:
     faults = (
         f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in cast(RequestValidationError, error).errors()
     )
-    return _render(INVALID_PARAMETER, "; ".join(faults))
+    return render(request, _problem(INVALID_PARAMETER, "; ".join(faults)))
 
 
 async def _answer_http_exception(_: Request, error: Exception) -> Response:
@@ -91,14 +115,13 @@ async def _answer_http_exception(_: Request, error: Exception) -> Response:
 
 
 async def _answer_nobody(_: Request, __: Exception) -> Response:
-    """A client that hung up while it was sending: no failure of the service, and no one to tell."""
-    return Response(status_code=400)
+    """A client that hung up: no failure of the service, and no one to tell."""
+    return Response(status_code=NOBODY)
 
 
-async def _answer_internal(_: Request, __: Exception) -> Response:
-    return _render(INTERNAL, "The service failed on this request; its log says why.")
+async def _answer_internal(request: Request, error: Exception) -> Response:
+    return render(request, problem_of(error))
 
 
-def _render(kind: Kind, detail: str) -> Response:
-    problem = Problem(type=f"urn:glioserve:problem:{kind.slug}", title=kind.title, status=kind.status, detail=detail)
-    return JSONResponse(problem.model_dump(), kind.status, media_type=MEDIA_TYPE)
+def _problem(kind: Kind, detail: str) -> Problem:
+    return Problem(type=PREFIX + kind.slug, title=kind.title, status=kind.status, detail=detail)

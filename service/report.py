@@ -1,8 +1,6 @@
-"""The report on a segmented case, and the clock that times its stages."""
+"""The report on a segmented case."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from time import perf_counter
+from collections.abc import Mapping
 
 from service.device import peak_memory_mib
 from service.schemas import ComputationReport, InputReport, ModelIdentity, RegionReport, Report
@@ -12,20 +10,6 @@ from service.segmentation.network import precision_name
 from service.segmentation.pipeline import Segmentation
 
 NOTICE = "Not a medical device; research use only."
-
-
-class Stopwatch:
-    """Milliseconds by stage, in the order in which the stages ran."""
-
-    def __init__(self) -> None:
-        self.timings_ms: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time what runs inside."""
-        started = perf_counter()
-        yield
-        self.timings_ms[name] = round(self.timings_ms.get(name, 0) + 1000 * (perf_counter() - started), 1)
 
 
 def make_report(

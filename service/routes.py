@@ -1,23 +1,27 @@
-"""The HTTP interface."""
+"""The HTTP interface for cases, and for those who watch over the service."""
 
-from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
+from anyio import CancelScope, create_task_group
 from fastapi import APIRouter, Depends, Header, Query
-from starlette.requests import Request
-from starlette.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 
-from service.answer import GZIP, ZIP, choose_media_type
-from service.errors import NotReadyError
-from service.problems import problem_responses
-from service.report import Stopwatch
-from service.schemas import Card, Health, Report
+from service.answer import GZIP, ZIP, Answer, choose_media_type, encode_answer
+from service.errors import NotReadyError, QueueFullError
+from service.jobs import Job, new_job
+from service.lifetime import Lifetime
+from service.problems import problem_responses, render
+from service.queue import Queue
+from service.schemas import Card, Health, JobStatus, Problem, Report
 from service.segmentation.case import ROLE_OF_ENDING
 from service.segmentation.labels import EnhancingLabel
 from service.upload import ZIP_PART, receive_upload
-from service.worker import Worker
 
 router = APIRouter()
+
+RESPOND_ASYNC = "respond-async"  # RFC 7240, section 4.1
 
 BINARY = {"type": "string", "format": "binary"}
 PARTS = {part: BINARY | {"description": f"{role}, .nii or .nii.gz"} for part, role in ROLE_OF_ENDING.items()}
@@ -31,65 +35,133 @@ REQUEST_BODY: dict[str, Any] = {
         },
     },
 }
-SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
+ANSWER_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": Report,
         "description": "The mask `segmentation.nii.gz` and `report.json`, or one of them.",
         "content": {ZIP: {"schema": BINARY}, GZIP: {"schema": BINARY}},
     }
 }
+ACCEPTED_RESPONSES: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": JobStatus,
+        "description": "Accepted and on disk, where `Prefer: respond-async` came; `Location` says where the job is.",
+    }
+}
 
 
-def get_worker(request: Request) -> Worker:
-    """The app's worker; raises NotReadyError before the weights are loaded and warm."""
-    worker: Worker | None = request.app.state.worker
-    if worker is None:
-        raise NotReadyError("Weights: expected loaded and warm, found still loading.")
-    return worker
+async def get_lifetime(request: Request) -> Lifetime:
+    """The app's lifetime."""
+    lifetime: Lifetime = request.app.state.lifetime
+    return lifetime
 
 
-ReadyWorker = Annotated[Worker, Depends(get_worker)]
+async def get_queue(lifetime: Annotated[Lifetime, Depends(get_lifetime)]) -> Queue:
+    """The queue; raises NotReadyError before the weights are loaded and warm."""
+    return lifetime.queue
+
+
+async def get_media_type(accept: Annotated[str, Header(include_in_schema=False)] = "*/*") -> str:
+    """The form of answer that the client likes best; raises NotAcceptableError."""
+    return choose_media_type(accept)
+
+
+async def get_new_job(
+    enhancing_label: Annotated[
+        EnhancingLabel, Query(description="number of the enhancing tumour: 4 (BraTS to 2022) or 3 (from 2023)")
+    ] = EnhancingLabel.BRATS_2022,
+    prefer: Annotated[str, Header(description="respond-async (RFC 7240): answer 202 at once, and the case later")] = "",
+    idempotency_key: Annotated[
+        str | None, Header(pattern=r"^[\x21-\x7e]{1,255}$", description="a request repeated with it is the same job")
+    ] = None,
+) -> Job:
+    """The job that a request asks for."""
+    preferences = [preference.strip().lower() for preference in prefer.split(",")]
+    return new_job(enhancing_label, detached=RESPOND_ASYNC in preferences, idempotency_key=idempotency_key)
+
+
+LoadedQueue = Annotated[Queue, Depends(get_queue)]
+MediaType = Annotated[str, Depends(get_media_type)]
+NewJob = Annotated[Job, Depends(get_new_job)]
 
 
 @router.post(
     "/segment",
     response_class=Response,
-    responses=SEGMENT_RESPONSES | problem_responses(400, 406, 413, 415, 422, 503),
+    responses=ANSWER_RESPONSES
+    | ACCEPTED_RESPONSES
+    | problem_responses(400, 406, 408, 409, 413, 415, 422, 429, 503, 507),
     openapi_extra={"requestBody": REQUEST_BODY},
 )
-async def segment(
-    request: Request,
-    worker: ReadyWorker,
-    enhancing_label: Annotated[
-        EnhancingLabel, Query(description="number of the enhancing tumour: 4 (BraTS to 2022) or 3 (from 2023)")
-    ] = EnhancingLabel.BRATS_2022,
-    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
-) -> Response:
+async def segment(request: Request, queue: LoadedQueue, media_type: MediaType, new: NewJob) -> Response:
     """Segment one case: fused masks on the grid of the input, region volumes, and scores where ground truth came.
 
     `Accept` chooses between application/zip (mask and report), application/json (report) and application/gzip (mask).
     """
-    media_type = choose_media_type(accept)
-    stopwatch = Stopwatch()
-    async with AsyncExitStack() as stack:
-        with stopwatch.stage("receive"):
-            upload = await stack.enter_async_context(receive_upload(request))
-        return Response(await worker.segment(upload, enhancing_label, media_type, stopwatch), media_type=media_type)
+    async with queue.place(new):
+        with new.stopwatch.stage("receive"):
+            new.record.digest = await receive_upload(request, queue.spool, new.id, queue.settings.upload_pause_s)
+        job = await queue.submit(new)
+    request.state.facts["job"] = job.id
+    if new.detached:
+        headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": RESPOND_ASYNC}
+        return JSONResponse(queue.status(job).model_dump(mode="json"), 202, headers)
+    await _wait_for(job, request)
+    return render_outcome(await queue.outcome(job), media_type, request)
 
 
 @router.get("/models")
-async def models(worker: ReadyWorker) -> list[Card]:
+async def models(queue: LoadedQueue) -> list[Card]:
     """The cards of the networks that answer."""
-    return [Card.model_validate(checkpoint.card) for checkpoint in worker.model.checkpoints]
+    return [Card.model_validate(checkpoint.card) for checkpoint in queue.worker.model.checkpoints]
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> Health:
     """Whether the process answers at all."""
     return Health(status="alive")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=problem_responses(503))
-async def readyz(_: ReadyWorker) -> Health:
-    """Whether weights are loaded and warm."""
+async def readyz(queue: LoadedQueue) -> Health:
+    """Whether a case would be taken now: weights are loaded and warm, the queue has room, the service is not ending."""
+    try:
+        queue.check_ready()
+    except QueueFullError as error:  # a balancer is to send cases elsewhere; nobody is to blame
+        raise NotReadyError(str(error), error.retry_after_s) from error
     return Health(status="ready")
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(lifetime: Annotated[Lifetime, Depends(get_lifetime)]) -> Response:
+    """Counters and gauges in the text format of Prometheus."""
+    return Response(lifetime.metrics.render(lifetime.load), media_type=CONTENT_TYPE_LATEST)
+
+
+def render_outcome(outcome: Answer | Problem, media_type: str, request: Request) -> Response:
+    """What came of a case, as a response."""
+    if isinstance(outcome, Problem):
+        return render(request, outcome)
+    return Response(encode_answer(media_type, outcome), media_type=media_type)
+
+
+async def _wait_for(job: Job, request: Request) -> None:
+    """Wait for the end of a job. A client that hangs up takes a job along that is not kept: ClientDisconnect."""
+    try:
+        async with create_task_group() as tasks:
+            tasks.start_soon(_cancel_when_gone, request, tasks.cancel_scope)
+            await job.ended.wait()
+            tasks.cancel_scope.cancel()
+    finally:
+        if not job.kept:
+            job.scope.cancel()
+    if not job.ended.is_set():
+        raise ClientDisconnect
+
+
+async def _cancel_when_gone(request: Request, scope: CancelScope) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

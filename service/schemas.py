@@ -1,7 +1,8 @@
 """What goes over the wire."""
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -98,12 +99,6 @@ class Card(WireModel):
     quantised_sha256: str = Field(description="of the same network in eight-bit integers; empty without")
 
 
-class Health(WireModel):
-    """The state of the service."""
-
-    status: str
-
-
 class Problem(WireModel):
     """An error by RFC 9457."""
 
@@ -111,3 +106,30 @@ class Problem(WireModel):
     title: str
     status: int
     detail: str
+
+
+class SlicesDone(WireModel):
+    """How far a network is with a case."""
+
+    done: int
+    of: int
+
+
+class JobStatus(WireModel):
+    """Where a job is."""
+
+    id: str
+    state: Literal["waiting", "running", "done", "failed"]
+    place: int | None = Field(description="1 for the next to be worked on; null where it does not wait")
+    slices: Mapping[str, SlicesDone] = Field(description="by network; one that has not begun is not there yet")
+    estimated_s: float | None = Field(description="seconds until the result, from recent cases; null once it is there")
+    created: datetime
+    finished: datetime | None
+    expires: datetime | None = Field(description="when the result is removed")
+    problem: Problem | None = Field(description="why it failed")
+
+
+class Health(WireModel):
+    """The state of the service."""
+
+    status: str

@@ -1,10 +1,11 @@
 """The service's settings; the only module that knows the environment's names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from service.errors import SettingsError
 
@@ -23,19 +24,52 @@ class Settings(BaseModel):
     weights: Path = Field(DEFAULT_WEIGHTS, description="folder of safetensors files and their cards")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is a card")
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
-        "auto", description="auto takes the fastest of the device whose masks score the same"
+        "auto", description="number format of the networks; auto takes the fastest of the device that scores the same"
     )
-    device_memory_mib: int = Field(2048, ge=64, description="most of a CUDA card's memory to take")
+    device_memory_mib: int = Field(
+        2048,
+        ge=64,
+        description="MiB of a CUDA card to take at most; beyond, smaller batches or the CPU go on, and the report "
+        "says degraded",
+    )
     threads: int = Field(0, ge=0, description="CPU threads of the networks; 0 takes as many as there are CPUs to use")
-    max_upload_mib: int = Field(512, ge=1, description="largest request body")
-    max_unpacked_mib: int = Field(2048, ge=1, description="largest sum of a case's files once unzipped")
+    max_upload_mib: int = Field(512, ge=1, description="MiB of the largest request body")
+    max_unpacked_mib: int = Field(2048, ge=1, description="MiB of the largest sum of a case's files once unzipped")
+    upload_pause_s: float = Field(30, gt=0, description="seconds that a body may pause before its request is ended")
+    max_waiting: int = Field(8, ge=1, description="cases that may wait or arrive, beside those that are worked on")
+    spool: Path = Field(
+        Path("~/.local/state/glioserve"), description="folder, private to the service, of waiting cases and results"
+    )
+    max_spool_mib: int = Field(8192, ge=1, description="MiB of cases and results on disk at most")
+    keep_results_s: float = Field(86400, gt=0, description="seconds that the result of a job is kept on disk")
+    max_starts: int = Field(2, ge=1, description="times that a job is started before it is blamed for the crashes")
+    grace_s: float = Field(60, ge=0, description="seconds that running cases get to end when the service is told to")
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """The settings in an environment; raises SettingsError for an unknown or unusable GLIOSERVE_ variable."""
-    given = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
+    """The settings in an environment, where an empty variable counts as absent.
+
+    Raises SettingsError for an unknown or unusable GLIOSERVE_ variable.
+    """
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and value
+    }
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        lines = [f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()]
+        lines = [f"{PREFIX}{str(fault['loc'][0]).upper()}: {_complaint(fault)}" for fault in error.errors()]
         raise SettingsError("\n".join(lines)) from error
+
+
+def describe_settings() -> Iterator[tuple[str, str, str]]:
+    """Variable, default and description of every setting."""
+    for name, field in Settings.model_fields.items():
+        default = "the bundled weights" if field.default == DEFAULT_WEIGHTS else str(field.default)
+        choices = f"; one of {', '.join(get_args(field.annotation))}" if get_args(field.annotation) else ""
+        yield PREFIX + name.upper(), default, f"{field.description}{choices}"
+
+
+def _complaint(fault: ErrorDetails) -> str:
+    return "expected no such variable" if fault["type"] == "extra_forbidden" else fault["msg"]

@@ -1,53 +1,43 @@
-"""The turns that cases take: one is decoded while the one before it is computed."""
+"""The three steps of a case: what a thread does between two turns."""
 
-from anyio import Lock, to_thread
+from dataclasses import dataclass
+from pathlib import Path
 
-from service.answer import encode_answer
 from service.device import return_freed_memory
-from service.report import Stopwatch, make_report
+from service.report import make_report
+from service.schemas import Report
 from service.segmentation.labels import EnhancingLabel
 from service.segmentation.model import Model
-from service.segmentation.pipeline import PreparedCase, prepare, segment_prepared
+from service.segmentation.pipeline import PredictedCase, PreparedCase, finish, predict, prepare
 from service.segmentation.volume import encode_nifti
-from service.upload import Upload, unpack
+from service.stopwatch import Stopwatch
+from service.upload import unpack
 
 
+@dataclass(frozen=True)
 class Worker:
-    """Segments uploads in the order of their arrival with a resident model."""
+    """A resident model, and what is done with it. No two calls of one step may run at once."""
 
-    def __init__(self, model: Model, max_unpacked_mib: int) -> None:
-        self.model = model
-        self.max_unpacked_mib = max_unpacked_mib
-        self._decoding, self._computing = Lock(), Lock()
+    model: Model
+    max_unpacked_mib: int
 
-    async def segment(self, upload: Upload, enhancing: EnhancingLabel, media_type: str, stopwatch: Stopwatch) -> bytes:
-        """The answer to an upload, encoded; waits for its turn. Raises RequestError or InputError."""
-        with stopwatch.stage("wait"):
-            await self._decoding.acquire()
-        try:
-            case = await to_thread.run_sync(self._prepare, upload, stopwatch)
-            with stopwatch.stage("wait"):
-                await self._computing.acquire()  # before the next case is decoded: at most one lies ready
-        finally:
-            self._decoding.release()
-        try:
-            return await to_thread.run_sync(self._compute, case, enhancing, media_type, stopwatch)
-        finally:
-            self._computing.release()
-            await to_thread.run_sync(return_freed_memory)
-
-    def segment_now(self, upload: Upload, enhancing: EnhancingLabel, media_type: str) -> bytes:
-        """The answer to an upload, encoded, computed in the calling thread."""
-        stopwatch = Stopwatch()
-        return self._compute(self._prepare(upload, stopwatch), enhancing, media_type, stopwatch)
-
-    def _prepare(self, upload: Upload, stopwatch: Stopwatch) -> PreparedCase:
+    def prepare(self, folder: Path, stopwatch: Stopwatch) -> PreparedCase:
+        """Read and normalise the upload in a folder. Raises RequestError or InputError."""
         with stopwatch.stage("unpack"):
-            files = unpack(upload, self.max_unpacked_mib)
-        return prepare(files, stopwatch.stage)
+            files = unpack(folder, self.max_unpacked_mib)
+        case = prepare(files, self.model, stopwatch)
+        del files
+        return_freed_memory()
+        return case
 
-    def _compute(self, case: PreparedCase, enhancing: EnhancingLabel, media_type: str, stopwatch: Stopwatch) -> bytes:
-        segmentation = segment_prepared(case, self.model, enhancing, stopwatch.stage)
+    def predict(self, case: PreparedCase, stopwatch: Stopwatch) -> PredictedCase:
+        """Run the networks."""
+        return predict(case, self.model, stopwatch)
+
+    def finish(self, case: PredictedCase, enhancing: EnhancingLabel, stopwatch: Stopwatch) -> tuple[bytes, Report]:
+        """Fuse and measure; gives the mask as .nii.gz, and the report."""
+        segmentation = finish(case, enhancing, stopwatch)
         with stopwatch.stage("encode"):
             mask = encode_nifti(segmentation.labels)
-        return encode_answer(media_type, mask, make_report(segmentation, enhancing, self.model, stopwatch.timings_ms))
+        return_freed_memory()
+        return mask, make_report(segmentation, enhancing, self.model, stopwatch.timings_ms)

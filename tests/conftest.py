@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from known_networks import known_model, save_model
+from serving import ready_client
 from tiny import FIRST_SLICES, SPLIT, write_data
 
 from model_training.prepare import Cases, open_cache, prepare
 from model_training.split import write_split
-from service.app import create_app
 from service.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
 from service.segmentation.model import Model
 from service.segmentation.volume import Volume
@@ -45,9 +45,10 @@ def model(phantom: dict[str, Volume]) -> Model:
 def client(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A service, started, that holds the known networks and takes bodies of up to 16 MiB."""
     weights = save_model(tmp_path_factory.mktemp("weights"), model)
-    settings = Settings(weights=weights, device="cpu", precision="float32", max_upload_mib=16, max_unpacked_mib=128)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as started:
-        yield started
+    folder = tmp_path_factory.mktemp("spool")
+    limits = {"max_upload_mib": 16, "max_unpacked_mib": 128}
+    with ready_client(Settings(weights=weights, device="cpu", precision="float32", spool=folder, **limits)) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

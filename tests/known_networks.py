@@ -78,6 +78,7 @@ def known_model(images: dict[str, Volume]) -> Model:
 
 def save_model(folder: Path, model: Model) -> Path:
     """Write a model as the service loads it."""
+    folder.mkdir(exist_ok=True)
     for checkpoint in model.checkpoints:
         save_checkpoint(folder, checkpoint)
     return folder

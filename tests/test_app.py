@@ -7,11 +7,11 @@ from threading import Event, Thread
 import pytest
 from fastapi.testclient import TestClient
 from known_networks import make_card, save_model, threshold_network
+from serving import ready_client
 from torch import nn
 
 from service.app import create_app
 from service.segmentation.case import Modality
-from service.segmentation.errors import WeightsError
 from service.segmentation.labels import Region
 from service.segmentation.model import Checkpoint, Model
 from service.settings import Settings
@@ -46,12 +46,12 @@ def gate():
 @pytest.fixture
 def gated(gate, model, tmp_path):
     """A service, started, whose first network waits at the gate."""
-    app = create_app(Settings(weights=save_model(tmp_path, model), device="cpu"))
+    weights = save_model(tmp_path / "weights", model)
     networks = [checkpoint for checkpoint in model.checkpoints if checkpoint.card.regions != (Region.WT,)]
-    with TestClient(app) as started:
+    with ready_client(Settings(weights=weights, device="cpu", spool=tmp_path / "spool")) as client:
         gated_model = Model((Checkpoint(gate, make_card(Region.WT)), *networks), model.device)
-        app.state.worker = Worker(gated_model, max_unpacked_mib=128)
-        yield started
+        client.app.state.lifetime.queue.worker = Worker(gated_model, max_unpacked_mib=128)
+        yield client
 
 
 def post_in_background(client, body, answers):
@@ -88,15 +88,10 @@ def test_before_the_weights_are_loaded_the_service_is_alive_but_not_ready(phanto
         assert response.json()["type"] == "urn:glioserve:problem:not-ready"
 
 
-def test_a_service_that_cannot_load_its_weights_does_not_start(tmp_path):
-    with pytest.raises(WeightsError), TestClient(create_app(Settings(weights=tmp_path, device="cpu"))):
-        pass
-
-
-def test_a_failure_of_our_own_is_a_problem_without_details(gated, phantom_zip, monkeypatch):
-    monkeypatch.setattr(gated.app.state.worker, "segment_now", lambda *_: 1 / 0)
-    client = TestClient(gated.app, raise_server_exceptions=False)
-    response = client.post("/segment", files={"file": phantom_zip})
+def test_a_failure_of_our_own_is_a_problem_without_details(gate, gated, phantom_zip, monkeypatch):
+    monkeypatch.setattr(gate.network, "forward", lambda _: 1 / 0)
+    gate.let.set()
+    response = gated.post("/segment", files={"file": phantom_zip})
     assert response.status_code == 500
     assert response.json()["type"] == "urn:glioserve:problem:internal"
     assert "division" not in response.text

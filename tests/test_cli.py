@@ -1,56 +1,36 @@
 """The command line, run as a user runs it."""
 
 import os
-import signal
 import socket
 import subprocess
-import sys
-import time
-from pathlib import Path
 
 import httpx2
 import pytest
 from known_networks import save_model
+from serving import GLIOSERVE, free_port, served
 
 from service.archive import read_zip
 from service.segmentation.case import read_case
 
-GLIOSERVE = Path(sys.executable).with_name("glioserve")
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture(scope="module")
+def weights(model, tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("weights"), model)
 
 
 @pytest.fixture
-def server(model, tmp_path):
+def server(weights, tmp_path):
     """`glioserve serve` with the known networks: its address and the file that it logs to."""
-    port = free_port()
-    weights = save_model(tmp_path / "weights", model)
-    environment = os.environ | {"GLIOSERVE_PORT": str(port), "GLIOSERVE_WEIGHTS": str(weights)}
-    log = tmp_path / "log"
-    with (
-        log.open("w") as out,
-        subprocess.Popen([GLIOSERVE, "serve"], env=environment, stdout=out, stderr=out) as process,
-    ):
-        address = f"http://127.0.0.1:{port}"
-        wait_until_ready(address, process)
-        yield address, log
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+    with served(tmp_path, weights=weights) as running:
+        yield running.address, running.log
 
 
-def wait_until_ready(address, process):
-    for _ in range(300):
-        try:
-            if httpx2.get(f"{address}/readyz").status_code == 200:
-                return
-        except httpx2.TransportError:
-            assert process.poll() is None, "the server ended before it was ready"
-            time.sleep(0.2)
-    pytest.fail("the server was not ready within a minute")
+def serve(**settings) -> subprocess.CompletedProcess:
+    """`glioserve serve` where it is expected to end by itself."""
+    environment = os.environ | {f"GLIOSERVE_{name.upper()}": str(value) for name, value in settings.items()}
+    return subprocess.run(
+        [GLIOSERVE, "serve"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_the_server_prints_the_line_to_try_and_answers_it(server, phantom_zip):
@@ -73,25 +53,36 @@ def test_a_client_that_hangs_up_while_sending_is_no_failure(server, media_type):
 
 
 def test_a_setting_that_means_nothing_stops_the_service_by_name():
-    environment = os.environ | {"GLIOSERVE_PROT": "9"}
-    ended = subprocess.run([GLIOSERVE, "serve"], env=environment, capture_output=True, text=True, check=False)
+    ended = serve(prot=9)
     assert ended.returncode == 1
-    assert ended.stderr.startswith("GLIOSERVE_PROT:")
+    assert ended.stderr == "GLIOSERVE_PROT: expected no such variable\n"
 
 
-def test_weights_that_cannot_be_used_stop_the_service_in_one_line(tmp_path):
-    environment = os.environ | {"GLIOSERVE_WEIGHTS": str(tmp_path), "GLIOSERVE_PORT": str(free_port())}
-    ended = subprocess.run([GLIOSERVE, "serve"], env=environment, capture_output=True, text=True, check=False)
+def test_weights_that_cannot_be_used_stop_the_service(tmp_path):
+    ended = serve(weights=tmp_path, port=free_port(), spool=tmp_path / "spool")
     assert ended.returncode == 1
-    assert ended.stderr == "Weights: expected each of WT, TC, ET once, found no card.\n"
+    assert ended.stderr.endswith("\nWeights: expected each of WT, TC, ET once, found no card.\n")
+    assert "Traceback" not in ended.stderr
 
 
-def test_a_precision_that_the_weights_lack_stops_the_service_in_one_line(model, tmp_path):
-    weights = save_model(tmp_path, model)
-    environment = os.environ | {"GLIOSERVE_WEIGHTS": str(weights), "GLIOSERVE_PRECISION": "int8"}
-    ended = subprocess.run([GLIOSERVE, "serve"], env=environment, capture_output=True, text=True, check=False)
+def test_a_precision_that_the_weights_lack_stops_the_service(weights, tmp_path):
+    ended = serve(weights=weights, port=free_port(), spool=tmp_path / "spool", precision="int8")
     assert ended.returncode == 1
-    assert ended.stderr == "wt: expected weights quantised to int8, found none.\n"
+    assert ended.stderr.endswith("\nwt: expected weights quantised to int8, found none.\n")
+
+
+@pytest.mark.usefixtures("server")
+def test_two_services_never_share_a_spool(weights, tmp_path):
+    ended = serve(weights=weights, port=free_port(), spool=tmp_path / "spool")
+    assert ended.returncode == 1
+    assert "GLIOSERVE_SPOOL: expected a folder of this process alone, found another service on" in ended.stderr
+
+
+def test_a_spool_that_is_no_folder_stops_the_service(weights, tmp_path):
+    (tmp_path / "file").touch()
+    ended = serve(weights=weights, port=free_port(), spool=tmp_path / "file")
+    assert ended.returncode == 1
+    assert "GLIOSERVE_SPOOL: expected a folder that can be written, found" in ended.stderr
 
 
 def test_the_phantom_is_a_case_with_ground_truth(tmp_path):

@@ -13,9 +13,9 @@ FREE_VOLUMES = """
 import os
 import numpy as np
 from service.bench.server import Server
-from service.device import return_large_arrays
+from service.device import keep_heap_small
 
-return_large_arrays()
+keep_heap_small()
 this = Server("", os.getpid())
 np.ones(10 * 2**20, np.uint8)  # a first freed piece is what raises glibc's own threshold
 before_mib = this.resident_mib()

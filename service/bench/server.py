@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from time import sleep
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -61,14 +61,15 @@ class Server:
 
 @contextmanager
 def running_server() -> Iterator[Server]:
-    """A server with the settings of the environment, less host and port. Raises BenchError where it does not start."""
+    """A server with the settings of the environment, less host, port and spool.
+
+    Raises BenchError where it does not start.
+    """
     port = _free_port()
-    settings = {"GLIOSERVE_HOST": LOOPBACK, "GLIOSERVE_PORT": str(port)}
     command = [sys.executable, "-m", "service.cli", "serve"]
-    with (
-        TemporaryFile("w+") as log,
-        subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log) as process,
-    ):
+    with TemporaryFile("w+") as log, TemporaryDirectory() as spool:
+        settings = {"GLIOSERVE_HOST": LOOPBACK, "GLIOSERVE_PORT": str(port), "GLIOSERVE_SPOOL": spool}
+        process = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log)
         try:
             server = Server(f"http://{LOOPBACK}:{port}", process.pid)
             while not _is_ready(server.address):

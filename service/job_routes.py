@@ -1,0 +1,62 @@
+"""The HTTP interface for jobs: cases whose client comes back for the result."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from anyio import move_on_after
+from fastapi import APIRouter, Depends
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.jobs import Job
+from service.problems import problem_responses
+from service.routes import ANSWER_RESPONSES, LoadedQueue, MediaType, render_outcome
+from service.schemas import JobStatus
+
+router = APIRouter(prefix="/jobs/{job_id}")
+
+SECONDS_BETWEEN_EVENTS = 0.25
+
+
+async def get_job(job_id: str, queue: LoadedQueue, request: Request) -> Job:
+    """The job in the address; raises JobNotFoundError."""
+    job = await queue.find(job_id)
+    request.state.facts["job"] = job.id
+    return job
+
+
+FoundJob = Annotated[Job, Depends(get_job)]
+
+
+@router.get("", responses=problem_responses(404, 500, 503))
+async def status(job: FoundJob, queue: LoadedQueue) -> JobStatus:
+    """Where a job is: its place in the queue, how far each network is, and how long it will probably take."""
+    return queue.status(job)
+
+
+@router.get("/result", response_class=Response, responses=ANSWER_RESPONSES | problem_responses(404, 406, 409, 500, 503))
+async def result(job: FoundJob, queue: LoadedQueue, media_type: MediaType, request: Request) -> Response:
+    """What `POST /segment` would have answered; of a job that failed, the problem."""
+    return render_outcome(await queue.outcome(job), media_type, request)
+
+
+@router.get("/events", response_class=EventSourceResponse, responses=problem_responses(404, 500, 503))
+async def events(job: FoundJob, queue: LoadedQueue) -> AsyncIterator[ServerSentEvent]:
+    """The status of a job each time that it changes, as server-sent events, until it has ended."""
+    told = None
+    while True:
+        over, now = job.ended.is_set(), queue.status(job)
+        if over or (now.place, now.slices) != told:
+            yield ServerSentEvent(event=now.state, data=now)
+        if over:
+            return
+        told = now.place, now.slices
+        with move_on_after(SECONDS_BETWEEN_EVENTS):
+            await job.ended.wait()
+
+
+@router.delete("", status_code=204, responses=problem_responses(404, 503, 507))
+async def remove(job_id: str, queue: LoadedQueue) -> None:
+    """Cancel a job that waits or runs, and remove its case and its result."""
+    await queue.remove(job_id)

@@ -1,0 +1,99 @@
+"""A job: one case on its way through the service, and what of it outlives the process."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from time import monotonic, time
+from uuid import uuid4
+
+from anyio import CancelScope, Event
+from pydantic import BaseModel, ConfigDict
+
+from service.answer import Answer
+from service.schemas import Problem
+from service.segmentation.labels import EnhancingLabel
+from service.stopwatch import Stopwatch
+
+
+class State(StrEnum):
+    """Where a job is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class JobRecord(BaseModel):
+    """What is kept of a job; times in seconds since 1970."""
+
+    model_config = ConfigDict(validate_assignment=True)
+
+    id: str
+    enhancing: EnhancingLabel
+    created_s: float
+    state: State = State.WAITING
+    idempotency_key: str | None = None
+    digest: str = ""  # of the uploaded case; the same for the same case
+    starts: int = 0  # how often work on it was started and not ended in order
+    finished_s: float | None = None
+    problem: Problem | None = None  # why it failed
+
+
+@dataclass
+class Job:
+    """A record, and what this process knows beside it."""
+
+    record: JobRecord
+    detached: bool = True  # from the request that brought it: the client comes back for the result
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    answer: Answer | None = None  # of a job whose answer is not on disk
+    scope: CancelScope = field(default_factory=CancelScope)
+    ended: Event = field(default_factory=Event)
+    _started: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Random, so that nobody can guess it, and nobody is in it."""
+        return self.record.id
+
+    @property
+    def kept(self) -> bool:
+        """Whether it outlives the request that brought it, and the process: its client may come back for it."""
+        return self.detached or self.record.idempotency_key is not None
+
+    @property
+    def running_s(self) -> float:
+        """Seconds since the work on it started; 0 before."""
+        return monotonic() - self._started if self._started is not None else 0.0
+
+    def start(self) -> None:
+        """Note that the work on it starts."""
+        self._started = monotonic()
+        self.record.state = State.RUNNING
+        self.record.starts += 1
+
+    def put_back(self) -> None:
+        """Note that the service, not the job, ended the work: it waits again."""
+        if self.record.state == State.RUNNING:
+            self.record.state = State.WAITING
+            self.record.starts -= 1
+
+    def finish(self, problem: Problem | None = None) -> None:
+        """Note that it is done or, with a problem, that it failed."""
+        self.record.state = State.FAILED if problem else State.DONE
+        self.record.problem = problem
+        self.record.starts = 0
+        self.record.finished_s = time()
+
+
+def new_job(enhancing: EnhancingLabel, *, detached: bool, idempotency_key: str | None = None) -> Job:
+    """A job that has yet to arrive."""
+    record = JobRecord(id=uuid4().hex, enhancing=enhancing, created_s=time(), idempotency_key=idempotency_key)
+    return Job(record, detached)
+
+
+def ended_job(record: JobRecord) -> Job:
+    """The job of a record from disk, which no task of this process works on."""
+    job = Job(record)
+    job.ended.set()
+    return job

@@ -1,0 +1,96 @@
+"""What lives as long as the process: it loads, works through the queue, and ends in order."""
+
+import logging
+
+import torch
+from anyio import to_thread
+
+from service import phantom
+from service.device import choose_device, choose_precision, limit_memory, usable_cpus
+from service.errors import NotReadyError, SettingsError
+from service.metrics import Load, Metrics
+from service.queue import Queue
+from service.segmentation.errors import WeightsError
+from service.segmentation.pipeline import segment
+from service.segmentation.predict import fit_memory
+from service.segmentation.weights import load_model
+from service.settings import Settings
+from service.spool import Spool
+from service.store import JobStore
+from service.worker import Worker
+
+log = logging.getLogger("uvicorn.error")
+
+
+class Lifetime:
+    """Starts as a service that is alive and not ready; `run` makes it ready, `end` ends it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics(settings)
+        self.failure: Exception | None = None  # why it could not start
+        self.ended = False
+        self._queue: Queue | None = None
+        self._grace_s: float | None = None  # once it is told to end
+
+    @property
+    def queue(self) -> Queue:
+        """The queue. Raises NotReadyError while the weights load."""
+        if self._queue is None:
+            raise NotReadyError("Weights: expected loaded and warm, found still loading.", retry_after_s=1)
+        return self._queue
+
+    @property
+    def load(self) -> Load:
+        """What is going on now."""
+        return self._queue.load if self._queue else Load(depth=0, running=0, spool_bytes=0, ready=False)
+
+    async def run(self) -> None:
+        """Load, then work until told to end. Where loading fails, `failure` says why."""
+        try:
+            await self._run()
+        except (SettingsError, WeightsError) as error:
+            self.failure = error
+        finally:
+            self.ended = True
+
+    def end(self, grace_s: float) -> None:
+        """Take no new cases, and let running ones end within so many seconds."""
+        self._grace_s = grace_s
+        if self._queue:
+            self._queue.drain(grace_s)
+
+    async def _run(self) -> None:
+        spool = await to_thread.run_sync(Spool, self.settings.spool, self.settings.max_spool_mib)
+        try:
+            store = JobStore(spool.folder)
+            worker = await to_thread.run_sync(start_worker, self.settings)
+            self.metrics.describe(worker.model)
+            self._queue = queue = Queue(worker, spool, store, self.metrics, self.settings)
+            if self._grace_s is not None:
+                queue.drain(self._grace_s)
+            log.info("Ready. To try it, in another terminal: %s", try_line(self.settings))
+            await queue.run()
+            store.close()
+        finally:
+            spool.close()
+
+
+def try_line(settings: Settings) -> str:
+    """A command that sends a case."""
+    return f"curl -sS --fail-with-body -F file=@case.zip -o result.zip http://{settings.host}:{settings.port}/segment"
+
+
+def start_worker(settings: Settings) -> Worker:
+    """Load the weights and segment the phantom once: the first request must not pay for what only first calls do.
+
+    Raises SettingsError or WeightsError.
+    """
+    torch.set_num_threads(settings.threads or usable_cpus())
+    device = choose_device(settings.device)
+    limit_memory(device, settings.device_memory_mib)
+    model = load_model(settings.weights, device).optimised(choose_precision(settings.precision))
+    if device.type == "cuda":
+        model = fit_memory(model)
+    segment(phantom.encode_phantom(phantom.make_phantom(phantom.SLAB_GRID)), model)
+    return Worker(model, settings.max_unpacked_mib)
