@@ -39,6 +39,10 @@ class JobRecord(BaseModel):
     problem: Problem | None = None  # why it failed
 
 
+CANCELLED = "cancelled"  # how the work on a job ends that neither was done nor failed
+OUTCOMES = State.DONE, State.FAILED, CANCELLED
+
+
 @dataclass
 class Job:
     """A record, and what this process knows beside it."""
@@ -65,6 +69,11 @@ class Job:
     def running_s(self) -> float:
         """Seconds since the work on it started; 0 before."""
         return monotonic() - self._started if self._started is not None else 0.0
+
+    @property
+    def outcome(self) -> str:
+        """How the work on it ended: done, failed, or cancelled, by its client or by the end of the process."""
+        return self.record.state if self.record.finished_s is not None else CANCELLED
 
     def start(self) -> None:
         """Note that the work on it starts."""

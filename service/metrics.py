@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
-from service.jobs import Job
+from service.jobs import OUTCOMES, Job
 from service.schemas import Report
 from service.segmentation.model import Model
 from service.segmentation.network import precision_name
@@ -37,6 +37,8 @@ class Metrics:
             "glioserve_rejections", "Cases that were refused before they waited", ["reason"], registry=registry
         )
         self._jobs = Counter("glioserve_jobs", "Cases that ended, by outcome", ["outcome"], registry=registry)
+        for outcome in OUTCOMES:
+            self._jobs.labels(outcome)  # a first failure is an increase only where there was a zero before
         self._degraded = Counter(
             "glioserve_degraded", "Cases that ran out of device memory and went on with less", registry=registry
         )
@@ -73,7 +75,7 @@ class Metrics:
 
     def observe(self, job: Job, report: Report | None) -> None:
         """Count a job that ended; its report if it has one."""
-        self._jobs.labels(job.record.state).inc()
+        self._jobs.labels(job.outcome).inc()
         self._queue_wait.observe(job.stopwatch.wait_s)
         for network, slices in job.stopwatch.slices.items():
             self._slices.labels(network).inc(slices.done)

@@ -140,7 +140,7 @@ class Queue:
 
     async def find(self, job_id: str) -> Job:
         """The job of this id. Raises JobNotFoundError, and LostFileError where its record is broken."""
-        if job := self._jobs.get(job_id):
+        if job := self._kept(job_id):
             return job
         if record := await to_thread.run_sync(self._store.get, job_id):
             return ended_job(record)
@@ -148,7 +148,7 @@ class Queue:
 
     async def remove(self, job_id: str) -> None:
         """Cancel a job if it waits or runs, and remove all that is kept of it. Raises JobNotFoundError."""
-        if job := self._jobs.get(job_id):
+        if job := self._kept(job_id):
             job.scope.cancel()
             await job.ended.wait()
         if not await to_thread.run_sync(self._store.delete, job_id):
@@ -231,7 +231,7 @@ class Queue:
         log_line(
             "job",
             job=job.id,
-            state=job.record.state,
+            outcome=job.outcome,
             wait_ms=job.stopwatch.timings_ms.get("wait"),
             compute_ms=round(1000 * job.stopwatch.compute_s, 1),
             shape=report and report.input.shape,
@@ -340,6 +340,11 @@ class Queue:
         key = job.record.idempotency_key
         record = await to_thread.run_sync(self._store.with_key, key) if key else None
         return (self._jobs.get(record.id) or ended_job(record)) if record else None
+
+    def _kept(self, job_id: str) -> Job | None:
+        """A job that waits or runs, if others than its client may ask for it."""
+        job = self._jobs.get(job_id)
+        return job if job and job.kept else None
 
     def _cancel(self, states: list[State]) -> None:
         for job in self._jobs.values():

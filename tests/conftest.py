@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from known_networks import known_model, save_model
+from known_networks import Gate, gated_model, known_model, save_model
 from serving import ready_client
 from tiny import FIRST_SLICES, SPLIT, write_data
 
@@ -15,6 +15,7 @@ from service.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
 from service.segmentation.model import Model
 from service.segmentation.volume import Volume
 from service.settings import Settings
+from service.worker import Worker
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +50,25 @@ def client(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
     limits = {"max_upload_mib": 16, "max_unpacked_mib": 128}
     with ready_client(Settings(weights=weights, device="cpu", precision="float32", spool=folder, **limits)) as client:
         yield client
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A gate; whoever is left before it is let through in the end."""
+    gate = Gate()
+    yield gate
+    gate.let.set()
+
+
+@pytest.fixture
+def gated(gate: Gate, model: Model, tmp_path: Path) -> Iterator[TestClient]:
+    """A service, started, whose first network waits at the gate, and where two cases may wait."""
+    weights = save_model(tmp_path / "weights", model)
+    settings = Settings(weights=weights, device="cpu", spool=tmp_path / "spool", max_waiting=2, grace_s=0.2)
+    with ready_client(settings) as client:
+        client.app.state.lifetime.queue.worker = Worker(gated_model(gate, model), max_unpacked_mib=128)
+        yield client
+        gate.let.set()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Real U-Nets, their weights set by hand so that the answer is known: where one modality passes a threshold."""
 
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import torch
@@ -74,6 +75,31 @@ def known_model(images: dict[str, Volume]) -> Model:
         network = threshold_network(modality, sign, (intensity - inside.mean()) / inside.std())
         checkpoints.append(Checkpoint(place(network, CPU), make_card(region)))
     return Model(tuple(checkpoints), CPU)
+
+
+class Gate(nn.Module):
+    """A network that says when it is asked, and answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = threshold_network(Modality.FLAIR, 1, 2)
+        self.asked, self.let = Event(), Event()
+        self.inside = self.most_inside = self.batches = 0
+
+    def forward(self, slices):
+        self.batches += 1
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        self.asked.set()
+        assert self.let.wait(timeout=60)
+        self.inside -= 1
+        return self.network(slices)
+
+
+def gated_model(gate: Gate, model: Model) -> Model:
+    """A model with the gate for its first network."""
+    others = [checkpoint for checkpoint in model.checkpoints if checkpoint.card.regions != (Region.WT,)]
+    return Model((Checkpoint(gate, make_card(Region.WT)), *others), model.device)
 
 
 def save_model(folder: Path, model: Model) -> Path:

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from time import monotonic, sleep
 
 import httpx2
+import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.app import create_app
+from service.server import Server
 from service.settings import PREFIX, Settings
 
 GLIOSERVE = Path(sys.executable).with_name("glioserve")
@@ -26,6 +30,20 @@ def ready_client(settings: Settings) -> Iterator[TestClient]:
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
         yield client
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The address of an app behind a real socket, in a thread: its clients can hang up."""
+    port = free_port()
+    server = Server(uvicorn.Config(app, port=port, log_config=None), app.state.lifetime)
+    thread = Thread(target=server.run)
+    thread.start()
+    address = f"http://127.0.0.1:{port}"
+    wait_until(lambda: answers_ready(address))
+    yield address
+    server.should_exit = True
+    thread.join(timeout=60)
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,11 @@ def served(folder: Path, **settings: object) -> Iterator[Served]:
 def is_ready(address: str, process: subprocess.Popen) -> bool:
     """Whether a server takes cases; fails once its process has ended."""
     assert process.poll() is None, "the server ended before it was ready"
+    return answers_ready(address)
+
+
+def answers_ready(address: str) -> bool:
+    """Whether whatever listens there takes cases."""
     try:
         return httpx2.get(f"{address}/readyz").status_code == 200
     except httpx2.TransportError:

@@ -1,0 +1,79 @@
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from service.metrics import Load, Metrics
+from service.settings import Settings
+
+DASHBOARD = Path(__file__).parents[1] / "docker" / "grafana" / "glioserve.json"
+NO_METRICS = re.compile(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\bby *\([^)]*\)')  # what names labels and durations in a query
+NAME = re.compile(r"\b[A-Za-z_:][\w:]*\b(?! *\()")  # unless it is a function's
+
+
+@pytest.fixture(scope="module")
+def panels():
+    return json.loads(DASHBOARD.read_text())["panels"]
+
+
+@pytest.fixture(scope="module")
+def charts(panels):
+    """The panels that show something: all but the headings of rows."""
+    return [panel for panel in panels if panel["type"] != "row"]
+
+
+@pytest.fixture(scope="module")
+def shown(charts):
+    """The names of all series that the panels ask for."""
+    queries = [target["expr"] for chart in charts for target in chart["targets"]]
+    return {name for query in queries for name in NAME.findall(NO_METRICS.sub(" ", query))}
+
+
+@pytest.fixture(scope="module")
+def exposed():
+    """The names of the series of every metric of the service."""
+    text = Metrics(Settings()).render(Load(depth=0, running=0, spool_bytes=0, ready=True)).decode()
+    return {
+        metric: {f"{metric}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {metric}
+        for metric, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
+        if not metric.endswith("_created")
+    }
+
+
+def test_the_dashboard_asks_only_for_what_the_service_exposes(shown, exposed):
+    assert shown <= set().union(*exposed.values())
+
+
+def test_every_metric_of_the_service_is_on_the_dashboard(shown, exposed):
+    own = {metric: series for metric, series in exposed.items() if metric.startswith("glioserve_")}
+    assert own
+    assert [metric for metric, series in own.items() if not series & shown] == []
+
+
+def test_no_two_panels_overlap_and_none_reaches_over_the_edge(panels):
+    places = [panel["gridPos"] for panel in panels]
+    cells = Counter(
+        (x, y)
+        for place in places
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    )
+    assert [cell for cell, taken in cells.items() if taken > 1] == []
+    assert max(x for x, _ in cells) < 24
+
+
+def test_every_panel_says_what_it_shows(panels, charts):
+    assert [panel["id"] for panel in panels if not panel.get("title")] == []
+    assert [chart["title"] for chart in charts if not chart.get("description")] == []
+
+
+def test_every_panel_has_an_id_of_its_own(panels):
+    assert len({panel["id"] for panel in panels}) == len(panels)
+
+
+def test_every_panel_takes_the_data_source_and_the_service_that_were_chosen(charts):
+    assert {chart["datasource"]["uid"] for chart in charts} == {"${datasource}"}
+    queries = [target["expr"] for chart in charts for target in chart["targets"]]
+    assert [query for query in queries if 'instance="$instance"' not in query] == []
