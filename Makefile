@@ -7,10 +7,11 @@ FROM ?=
 RUN ?= runs/$(RECIPE)
 WEIGHTS ?= service/weights/default
 DATA ?= build/brats
+CASE ?=
 SPLIT ?=
 BUILDER ?= docker build
 
-.PHONY: help setup serve check test train evaluate accuracy bench performance openapi image
+.PHONY: help setup serve check test train evaluate accuracy bench performance load openapi image
 .DEFAULT_GOAL := help
 
 help:  ## tell what the words do
@@ -48,6 +49,9 @@ accuracy: setup $(DATA)  ## score shortcuts and precisions against whole slices 
 
 performance: setup  ## draw docs/performance.png: memory over 100 requests, time against slices
 	$(BIN)/python docs/performance.py
+
+load: setup  ## flood a server with a case, or CASE=zip, and write docs/load.md and docs/load.png
+	$(BIN)/python docs/load.py $(CASE)
 
 build/brats: | setup
 	$(BIN)/python tests/real_cases.py $@

@@ -1,8 +1,12 @@
 import inspect
+import re
+from pathlib import Path
 
 from service import errors
-from service.problems import KINDS
+from service.problems import INTERNAL, INVALID_PARAMETER, KINDS
 from service.segmentation import errors as core
+
+README = Path(__file__).parents[1] / "README.md"
 
 
 def leaves(root: type[Exception]) -> set[type[Exception]]:
@@ -24,3 +28,9 @@ def test_one_kind_has_one_status_and_title():
     by_slug = {}
     for kind in KINDS.values():
         assert by_slug.setdefault(kind.slug, kind) == kind
+
+
+def test_every_problem_stands_in_the_readme_beside_its_status():
+    rows = re.findall(r"^\| (\d{3}) \| (.*) \|$", README.read_text(), re.MULTILINE)
+    listed = {(int(status), slug) for status, slugs in rows for slug in re.findall(r"`([a-z-]+)`", slugs)}
+    assert {(kind.status, kind.slug) for kind in (*KINDS.values(), INVALID_PARAMETER, INTERNAL)} == listed

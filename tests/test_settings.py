@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import pytest
 
 from service.errors import SettingsError
-from service.settings import DEFAULT_WEIGHTS, read_settings
+from service.settings import DEFAULT_WEIGHTS, describe_settings, read_settings
+
+README = Path(__file__).parents[1] / "README.md"
 
 
 def test_without_variables_the_service_stays_on_loopback_with_the_bundled_weights():
@@ -20,3 +24,13 @@ def test_variables_set_the_fields_of_their_names():
 def test_a_variable_that_means_nothing_is_named(name, value):
     with pytest.raises(SettingsError, match=name):
         read_settings({name: value})
+
+
+def test_an_empty_variable_counts_as_absent():
+    assert read_settings({"GLIOSERVE_PORT": ""}).port == 8000
+
+
+def test_the_table_in_the_readme_is_that_of_the_settings():
+    rows = [f"| `{name}` | {default} | {what} |" for name, default, what in describe_settings()]
+    found = [line for line in README.read_text().splitlines() if line.startswith("| `GLIOSERVE_")]
+    assert found == rows

@@ -80,7 +80,7 @@ def measure(case: bytes, settings: Settings) -> Measurement:
     return Measurement(
         **service,
         date=datetime.now(UTC).date().isoformat(),
-        machine=_machine(device),
+        machine=describe_machine(device),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         paper_size_s=paper_size.seconds,
@@ -131,7 +131,8 @@ def _cases_an_hour(server: Server, case: bytes, clients: int) -> float:
     return 3600 * CASES_SENT / (perf_counter() - started)
 
 
-def _machine(device: torch.device) -> str:
+def describe_machine(device: torch.device) -> str:
+    """The processor, or the card, and how many CPUs this process may keep busy."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     names = [line.partition(":")[2].strip() for line in CPU_INFO.read_text().splitlines() if "model name" in line]

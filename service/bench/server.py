@@ -53,6 +53,10 @@ class Server:
         """The most resident memory that the process has had."""
         return self._status_mib("VmHWM")
 
+    def restart_peak(self) -> None:
+        """Count the peak from now on."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
     def _status_mib(self, name: str) -> float:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         [line] = (line for line in lines if line.startswith(f"{name}:"))
