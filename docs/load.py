@@ -29,6 +29,7 @@ from service.settings import Settings
 
 FLOODS = (1, 2, 10, 50)  # times capacity
 SECONDS_A_FLOOD = 40
+CLOSED_LOOPS = (1, 2, 4)  # clients
 CLIENTS = 50  # at once, in the flood whose clients come again
 WARM_UPS, CASES_TIMED = 2, 12
 SECONDS_BETWEEN_PROBES = 0.05
@@ -36,6 +37,15 @@ SECONDS_TO_ANSWER = 600
 MOST_MEMORY = 1.15  # times the peak with one client
 MOST_LIVEZ_MS = 100  # 99th percentile
 ZIP = {"Content-Type": "application/zip", "Accept": "application/zip"}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What a server does for clients that each wait for their answer."""
+
+    clients: int
+    cases_a_second: float
+    cpus_busy: float  # by the server
 
 
 @dataclass(frozen=True)
@@ -54,28 +64,31 @@ def main() -> None:
     """Measure, write the page and the plot, and say which limits held."""
     case = Path(sys.argv[1]).read_bytes() if sys.argv[1:] else zip_files(encode_phantom(make_phantom()))
     with running_server() as server:
-        one, two, four = (cases_a_second(server, case, clients) for clients in (1, 2, 4))
+        rates = [measure_rate(server, case, clients) for clients in CLOSED_LOOPS]
         server.restart_peak()
-        cases_a_second(server, case, 1)
+        measure_rate(server, case, clients=1)
         alone_mib = server.peak_resident_mib()
-        floods = [flood(server, case, times, max(one, two, four)) for times in FLOODS]
+        floods = [flood(server, case, times, max(rate.cases_a_second for rate in rates)) for times in FLOODS]
         floods.append(flood_that_comes_again(server, case))
+    with running_server(GLIOSERVE_THREADS="1") as server:
+        one_thread = [measure_rate(server, case, clients) for clients in CLOSED_LOOPS]
     limits = check(floods, alone_mib)
-    page = render(floods, alone_mib, (one, two, four), limits)
+    page = render(floods, alone_mib, (rates, one_thread), limits)
     Path(__file__).with_name("load.md").write_text(page)
     draw(floods[: len(FLOODS)])
     print(page)
     sys.exit(not all(limits.values()))
 
 
-def cases_a_second(server: Server, case: bytes, clients: int) -> float:
-    """How many cases a server answers to so many clients, each sending its next case once it has an answer."""
+def measure_rate(server: Server, case: bytes, clients: int) -> Rate:
+    """What a server does for so many clients, each sending its next case once it has an answer."""
     for _ in range(WARM_UPS):
         server.segment(case)
-    started = perf_counter()
+    started, started_cpu_s = perf_counter(), server.cpu_s()
     with ThreadPoolExecutor(clients) as threads:
         list(threads.map(server.segment, [case] * CASES_TIMED))
-    return CASES_TIMED / (perf_counter() - started)
+    seconds = perf_counter() - started
+    return Rate(clients, CASES_TIMED / seconds, (server.cpu_s() - started_cpu_s) / seconds)
 
 
 def flood(server: Server, case: bytes, times: int, capacity: float) -> Flood:
@@ -157,9 +170,13 @@ def check(floods: list[Flood], alone_mib: float) -> dict[str, bool]:
     }
 
 
-def render(floods: list[Flood], alone_mib: float, rates: tuple[float, ...], limits: dict[str, bool]) -> str:
+def render(floods: list[Flood], alone_mib: float, rates: tuple[list[Rate], ...], limits: dict[str, bool]) -> str:
     """The page."""
-    one, two, four = rates
+    all_threads, one_thread = rates
+    rate_rows = "\n".join(
+        [rate_row(rate, all_threads[0], "as many as CPUs") for rate in all_threads]
+        + [rate_row(rate, one_thread[0], "1") for rate in one_thread]
+    )
     rows = "\n".join(row(flood, alone_mib) for flood in floods)
     held = "\n".join(f"- {limit}: {'held' if holds else '**broken**'}" for limit, holds in limits.items())
     return f"""# Under load
@@ -167,12 +184,18 @@ def render(floods: list[Flood], alone_mib: float, rates: tuple[float, ...], limi
 Written by `make load` on {datetime.now(UTC).date()}: {describe_machine(torch.device("cpu"))}.
 The clients, in a process of their own, share these CPUs. {Settings().max_waiting} cases may wait.
 
-Cases a second, over {CASES_TIMED} cases, each client sending the next once it has an answer: one client {one:.2f},
-two {two:.2f} ({two / one:.2f} times one), four {four:.2f}. Capacity is the best of these.
+Over {CASES_TIMED} cases, each client sending its next case once it has an answer:
 
-A flood offers a multiple of capacity at a steady rate for {SECONDS_A_FLOOD} seconds, whatever is answered. In the last
-one {CLIENTS} clients send at once, and come again when `Retry-After` tells them. Times are those of answers 200, from
-the moment that the request was due to the last byte of its answer.
+| threads of the networks | clients | cases a second | of one client's | CPUs that the server keeps busy |
+|---|---|---|---|---|
+{rate_rows}
+
+More clients bring what one leaves idle: while the networks run on one case the next is received and decoded. With as
+many threads as there are CPUs one client leaves little of them; with one thread, as with a card, there is more to win.
+
+Capacity is the best rate with all threads. A flood offers a multiple of it for {SECONDS_A_FLOOD} seconds, whatever is
+answered. In the last one {CLIENTS} clients send at once, and come again when `Retry-After` tells them. Times are those
+of answers 200, from the moment that the request was due to the last byte of its answer.
 
 | offered | requests | 200 | 429 | others | p50 | p95 | p99 | /livez p99 | peak memory | of one client's |
 |---|---|---|---|---|---|---|---|---|---|---|
@@ -184,6 +207,14 @@ One client alone: {alone_mib:.0f} MiB.
 
 ![Time to an answer, and share refused, against offered load](load.png)
 """
+
+
+def rate_row(rate: Rate, of: Rate, threads: str) -> str:
+    """One closed loop as a row of the table."""
+    return (
+        f"| {threads} | {rate.clients} | {rate.cases_a_second:.2f} | {rate.cases_a_second / of.cases_a_second:.2f} "
+        f"| {rate.cpus_busy:.2f} |"
+    )
 
 
 def row(flood: Flood, alone_mib: float) -> str:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from service.jobs import Job
 from service.problems import problem_responses
-from service.routes import ANSWER_RESPONSES, LoadedQueue, MediaType, render_outcome
+from service.routes import ANSWER_RESPONSES, LoadedQueue, MediaType, note_job, render_outcome
 from service.schemas import JobStatus
 
 router = APIRouter(prefix="/jobs/{job_id}")
@@ -22,7 +22,7 @@ SECONDS_BETWEEN_EVENTS = 0.25
 async def get_job(job_id: str, queue: LoadedQueue, request: Request) -> Job:
     """The job in the address; raises JobNotFoundError."""
     job = await queue.find(job_id)
-    request.state.facts["job"] = job.id
+    note_job(request, job)
     return job
 
 

@@ -50,7 +50,8 @@ class Job:
     record: JobRecord
     detached: bool = True  # from the request that brought it: the client comes back for the result
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
-    answer: Answer | None = None  # of a job whose answer is not on disk
+    answer: Answer | None = None  # once this process has it
+    shape: tuple[int, int, int] | None = None  # of the input, with the answer
     scope: CancelScope = field(default_factory=CancelScope)
     ended: Event = field(default_factory=Event)
     _started: float | None = None

@@ -131,11 +131,12 @@ class Queue:
                     raise KeyReusedError("Idempotency-Key: expected the case that came with it first, found another.")
                 await to_thread.run_sync(self.spool.remove, job.id)
                 return earlier
-            if job.kept:
-                await to_thread.run_sync(self.spool.sync, job.id)
-                await to_thread.run_sync(self._store.put, job.record)
-            self._jobs[job.id] = job
-            self._tasks.start_soon(self._work, job, self._take_turns)
+            with CancelScope(shield=True):  # no record without a job that works on it
+                if job.kept:
+                    await to_thread.run_sync(self.spool.sync, job.id)
+                    await to_thread.run_sync(self._store.put, job.record)
+                self._jobs[job.id] = job
+                self._tasks.start_soon(self._work, job, self._take_turns)
         return job
 
     async def find(self, job_id: str) -> Job:
@@ -198,7 +199,7 @@ class Queue:
         """Queue what an earlier process left; first, and alone, what it was working on when it ended."""
         records = await to_thread.run_sync(self._store.unfinished)
         swept = self.spool.sweep(await to_thread.run_sync(self._store.ids))
-        jobs = [Job(record) for record in records]
+        jobs = [Job(record.model_copy(update={"state": State.WAITING})) for record in records]
         if jobs or swept:
             log.info("Taken up: %d jobs of an earlier process; removed: %d cases that no job owns.", len(jobs), swept)
         self._jobs.update({job.id: job for job in jobs})
@@ -234,7 +235,7 @@ class Queue:
             outcome=job.outcome,
             wait_ms=job.stopwatch.timings_ms.get("wait"),
             compute_ms=round(1000 * job.stopwatch.compute_s, 1),
-            shape=report and report.input.shape,
+            shape=job.shape,
             problem=job.record.problem and job.record.problem.type,
         )
         job.ended.set()
@@ -288,6 +289,7 @@ class Queue:
     async def _keep_answer(self, job: Job, mask: bytes, report: Report) -> Report:
         """Have the answer where it will be asked for: of a kept job on disk, of another in memory."""
         job.answer = Answer(mask, report.model_dump_json(indent=2).encode())
+        job.shape = report.input.shape
         if job.kept:
             await to_thread.run_sync(self._write_answer, job.id, job.answer)
         return report
@@ -303,14 +305,14 @@ class Queue:
 
     async def _settle(self, job: Job) -> None:
         """Bring what is on disk in line with a job that ended, was cancelled, or goes on with the next process."""
-        if job.kept and self._drain.is_set():
-            job.put_back()
-        if job.kept:
-            await self._put(job.record)
-        if job.record.finished_s is not None:
-            await to_thread.run_sync(self.spool.remove, job.id, PART_NAMES if job.kept else None)
-        elif not job.kept:
+        if not job.kept:
             await to_thread.run_sync(self.spool.remove, job.id)
+            return
+        if self._drain.is_set():
+            job.put_back()
+        await self._put(job.record)
+        if job.record.finished_s is not None:
+            await to_thread.run_sync(self.spool.remove, job.id, PART_NAMES)
 
     async def _put(self, record: JobRecord) -> None:
         """Write a record, however long the disk takes none: without it a finished job would be worked on again."""

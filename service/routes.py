@@ -102,11 +102,12 @@ async def segment(request: Request, queue: LoadedQueue, media_type: MediaType, n
         with new.stopwatch.stage("receive"):
             new.record.digest = await receive_upload(request, queue.spool, new.id, queue.settings.upload_pause_s)
         job = await queue.submit(new)
-    request.state.facts["job"] = job.id
+    note_job(request, job)
     if new.detached:
         headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": RESPOND_ASYNC}
         return JSONResponse(queue.status(job).model_dump(mode="json"), 202, headers)
     await _wait_for(job, request)
+    note_job(request, job)
     return render_outcome(await queue.outcome(job), media_type, request)
 
 
@@ -138,6 +139,11 @@ async def readyz(queue: LoadedQueue) -> Health:
 async def metrics(lifetime: Annotated[Lifetime, Depends(get_lifetime)]) -> Response:
     """Counters and gauges in the text format of Prometheus."""
     return Response(lifetime.metrics.render(lifetime.load), media_type=CONTENT_TYPE_LATEST)
+
+
+def note_job(request: Request, job: Job) -> None:
+    """Have the log line of a request say which job it is about, and how that is."""
+    request.state.facts.update(job=job.id, state=job.record.state, shape=job.shape)
 
 
 def render_outcome(outcome: Answer | Problem, media_type: str, request: Request) -> Response:

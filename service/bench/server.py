@@ -53,6 +53,11 @@ class Server:
         """The most resident memory that the process has had."""
         return self._status_mib("VmHWM")
 
+    def cpu_s(self) -> float:
+        """Seconds that its threads together have kept CPUs busy."""
+        user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def restart_peak(self) -> None:
         """Count the peak from now on."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
@@ -64,8 +69,8 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """A server with the settings of the environment, less host, port and spool.
+def running_server(**changes: str) -> Iterator[Server]:
+    """A server with the settings of the environment and these variables, on a free port and with a spool of its own.
 
     Raises BenchError where it does not start.
     """
@@ -73,7 +78,7 @@ def running_server() -> Iterator[Server]:
     command = [sys.executable, "-m", "service.cli", "serve"]
     with TemporaryFile("w+") as log, TemporaryDirectory() as spool:
         settings = {"GLIOSERVE_HOST": LOOPBACK, "GLIOSERVE_PORT": str(port), "GLIOSERVE_SPOOL": spool}
-        process = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=os.environ | settings | changes, stdout=log, stderr=log)
         try:
             server = Server(f"http://{LOOPBACK}:{port}", process.pid)
             while not _is_ready(server.address):
