@@ -3,7 +3,7 @@
 import logging
 
 import torch
-from anyio import to_thread
+from anyio import create_task_group, to_thread
 
 from service import phantom
 from service.device import choose_device, choose_precision, limit_memory, usable_cpus
@@ -66,11 +66,13 @@ class Lifetime:
             store = JobStore(spool.folder)
             worker = await to_thread.run_sync(start_worker, self.settings)
             self.metrics.describe(worker.model)
-            self._queue = queue = Queue(worker, spool, store, self.metrics, self.settings)
-            if self._grace_s is not None:
-                queue.drain(self._grace_s)
-            log.info("Ready. To try it, in another terminal: %s", try_line(self.settings))
-            await queue.run()
+            queue = Queue(worker, spool, store, self.metrics, self.settings)
+            async with create_task_group() as tasks:
+                await tasks.start(queue.run)
+                self._queue = queue
+                log.info("Ready. To try it, in another terminal: %s", try_line(self.settings))
+                if self._grace_s is not None:
+                    queue.drain(self._grace_s)
             store.close()
         finally:
             spool.close()

@@ -63,11 +63,12 @@ class Queue:
         self._drain, self._deadline = Event(), 0.0
         self._tasks: TaskGroup
 
-    async def run(self) -> None:
-        """Take up what an earlier process left, then work until drained."""
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Take up what an earlier process left and, once started, take cases until drained."""
         async with create_task_group() as self._tasks:
             await self._tasks.start(self._take_up)
             self._tasks.start_soon(self._expire)
+            task_status.started()
             await self._drain.wait()
             while any(job.record.state == State.RUNNING for job in self._jobs.values()) and self._time_left():
                 await sleep(SECONDS_BETWEEN_LOOKS)

@@ -270,6 +270,43 @@ def test_a_multipart_body_that_cannot_be_parsed_is_400(client):
     problem_of(response, 400, "malformed-upload")
 
 
+def multipart(*parts: bytes, end: bytes = b"--x--\r\n") -> dict[str, object]:
+    """A request of parts as given, each a header and a body."""
+    body = b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + end
+    return {"content": body, "headers": {"Content-Type": "multipart/form-data; boundary=x"}}
+
+
+def part(disposition: bytes, body: bytes = b"data") -> bytes:
+    return b"Content-Disposition: form-data; " + disposition + b"\r\n\r\n" + body
+
+
+def test_a_multipart_body_that_is_cut_off_is_400(client):
+    request = multipart(part(b'name="file"; filename="case.zip"'), end=b"")
+    assert "closing boundary" in problem_of(client.post("/segment", **request), 400, "malformed-upload")
+
+
+@pytest.mark.parametrize("name", [b"../../etc/passwd", b"", b"\xff\xfe", b"file.nii/../x"])
+def test_a_part_of_another_name_never_reaches_the_disk(name, client):
+    folder = client.app.state.lifetime.queue.spool.folder
+    before = list(folder.rglob("*"))
+    request = multipart(part(b'name="' + name + b'"; filename="x"'))
+    problem_of(client.post("/segment", **request), 400, "malformed-upload")
+    assert list(folder.rglob("*")) == before
+
+
+def test_a_part_named_like_a_path_is_only_a_modality(client, phantom_files):
+    by_word = {ENDINGS[role_of(name)]: data for name, data in phantom_files.items()}
+    request = multipart(
+        *(part(b'name="../../%s"; filename="x"' % word.encode(), data) for word, data in by_word.items())
+    )
+    assert client.post("/segment", **request).status_code == 200
+
+
+def test_an_empty_raw_body_is_400(client):
+    response = client.post("/segment", content=b"", headers={"Content-Type": "application/zip"})
+    assert "found nothing" in problem_of(response, 400, "malformed-upload")
+
+
 def test_an_unknown_path_and_method_are_problems_too(client):
     for response, status in ((client.get("/nothing"), 404), (client.get("/segment"), 405)):
         assert response.status_code == status

@@ -1,0 +1,111 @@
+"""What is noted of requests and cases: ids, log lines, metrics."""
+
+import json
+import re
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from test_jobs import ASYNC, accept, fill, finish, post
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def lines(caplog):
+    """The log lines so far, read as JSON."""
+    caplog.set_level("INFO", "glioserve")
+    return lambda event: [
+        line
+        for line in (json.loads(record.message) for record in caplog.records if record.name == "glioserve")
+        if line["event"] == event
+    ]
+
+
+def value_of(client, sample_name, /, **labels):
+    """A sample of the metrics now."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples if sample.name == sample_name]
+    return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+
+def test_a_request_id_is_taken_over_and_sent_back(client, lines):
+    response = client.get("/livez", headers={"X-Request-ID": "ward-7:42"})
+    assert response.headers["X-Request-ID"] == "ward-7:42"
+    assert lines("request")[-1]["request_id"] == "ward-7:42"
+
+
+@pytest.mark.parametrize("given", ['"forged', "x" * 129, None])
+def test_an_unusable_or_missing_request_id_is_replaced(given, client):
+    response = client.get("/livez", headers={} if given is None else {"X-Request-ID": given})
+    assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-ID"])
+
+
+def test_a_traceparent_goes_to_the_log_and_nonsense_does_not(client, lines):
+    client.get("/livez", headers={"traceparent": TRACEPARENT})
+    client.get("/livez", headers={"traceparent": "nonsense"})
+    assert [line.get("traceparent") for line in lines("request")] == [TRACEPARENT, None]
+
+
+def test_a_request_leaves_one_line_with_what_came_of_it(client, lines, phantom_zip):
+    client.post("/segment", files={"file": ("secret-name.zip", phantom_zip)})
+    [line] = lines("request")
+    assert {name: line[name] for name in ("method", "route", "status", "state", "shape")} == {
+        "method": "POST",
+        "route": "/segment",
+        "status": 200,
+        "state": "done",
+        "shape": [150, 180, 50],
+    }
+    assert line["ms"] > 0
+    [job] = lines("job")
+    assert (job["job"], job["outcome"]) == (line["job"], "done")
+    assert job["compute_ms"] > job["wait_ms"] >= 0
+    assert "secret" not in json.dumps([line, job])
+
+
+def test_an_address_that_a_client_made_up_is_not_in_the_log(client, lines):
+    client.get("/jobs/Jane-Doe")
+    client.get("/Jane-Doe?name=Jane-Doe")
+    assert [line["route"] for line in lines("request")] == ["/jobs/{job_id}", "none"]
+    assert "Doe" not in json.dumps(lines("request"))
+
+
+def test_metrics_tell_waiting_from_computing_and_count_what_was_done(client, phantom_zip):
+    names = ("glioserve_queue_wait_seconds", "glioserve_compute_seconds")
+    before = {name: value_of(client, f"{name}_count") for name in names}
+    slices = value_of(client, "glioserve_slices_total", network="wt")
+    finish(client, accept(client, phantom_zip))
+    assert {name: value_of(client, f"{name}_count") for name in names} == {name: n + 1 for name, n in before.items()}
+    assert value_of(client, "glioserve_slices_total", network="wt") == slices + 50
+    assert value_of(client, "glioserve_stage_seconds_sum", stage="decode") > 0
+    assert value_of(client, "glioserve_requests_total", route="/segment", outcome="202") >= 1
+    assert value_of(client, "glioserve_model_info", name="known", precision="float32") == 1
+
+
+def test_metrics_count_refusals_and_failures_by_reason(client):
+    unreadable = value_of(client, "glioserve_jobs_total", outcome="failed")
+    assert post(client, b"no zip").status_code == 400
+    assert value_of(client, "glioserve_jobs_total", outcome="failed") == unreadable + 1
+    refused = value_of(client, "glioserve_rejections_total", reason="media-type")
+    client.post("/segment", content=b"{}", headers={"Content-Type": "application/json"})
+    assert value_of(client, "glioserve_rejections_total", reason="media-type") == refused + 1
+
+
+def test_metrics_show_the_queue(gate, gated, phantom_zip):
+    jobs = fill(gate, gated, phantom_zip)
+    assert post(gated, phantom_zip, **ASYNC).status_code == 429
+    assert value_of(gated, "glioserve_queue_depth") == value_of(gated, "glioserve_queue_limit") == 2
+    assert value_of(gated, "glioserve_running") == 2
+    assert value_of(gated, "glioserve_ready") == 0
+    assert value_of(gated, "glioserve_rejections_total", reason="queue-full") == 1
+    assert value_of(gated, "glioserve_spool_bytes") >= 4 * len(phantom_zip)
+    gate.let.set()
+    for job in jobs:
+        finish(gated, job)
+    assert value_of(gated, "glioserve_queue_depth") == value_of(gated, "glioserve_running") == 0
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_a_balancer_may_ask_by_head(client, path):
+    response = client.head(path)
+    assert (response.status_code, response.content) == (200, b"")
