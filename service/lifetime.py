@@ -7,6 +7,7 @@ from anyio import create_task_group, to_thread
 
 from service import phantom
 from service.device import choose_device, choose_precision, limit_memory, usable_cpus
+from service.disk import JobsOnDisk
 from service.errors import NotReadyError, SettingsError
 from service.metrics import Load, Metrics
 from service.queue import Queue
@@ -66,7 +67,7 @@ class Lifetime:
             store = JobStore(spool.folder)
             worker = await to_thread.run_sync(start_worker, self.settings)
             self.metrics.describe(worker.model)
-            queue = Queue(worker, spool, store, self.metrics, self.settings)
+            queue = Queue(worker, JobsOnDisk(spool, store), self.metrics, self.settings)
             async with create_task_group() as tasks:
                 await tasks.start(queue.run)
                 self._queue = queue

@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from service.answer import GZIP, ZIP, Answer, choose_media_type, encode_answer
+from service.body_readers import ZIP_PART
 from service.errors import NotReadyError, QueueFullError
 from service.jobs import Job, new_job
 from service.lifetime import Lifetime
@@ -17,7 +18,7 @@ from service.queue import Queue
 from service.schemas import Card, Health, JobStatus, Problem, Report
 from service.segmentation.case import ROLE_OF_ENDING
 from service.segmentation.labels import EnhancingLabel
-from service.upload import ZIP_PART, receive_upload
+from service.upload import receive_upload
 
 router = APIRouter()
 

@@ -1,9 +1,12 @@
 """The three steps of a case: what a thread does between two turns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from service.device import return_freed_memory
+from service.jobs import Job
 from service.report import make_report
 from service.schemas import Report
 from service.segmentation.labels import EnhancingLabel
@@ -20,6 +23,15 @@ class Worker:
 
     model: Model
     max_unpacked_mib: int
+
+    def steps(self, job: Job) -> tuple[Callable[[Any], Any], ...]:
+        """The steps of a job: the first takes the folder of its upload, each other what came of the one before."""
+        enhancing, stopwatch = job.record.enhancing, job.stopwatch
+        return (
+            lambda folder: self.prepare(folder, stopwatch),
+            lambda case: self.predict(case, stopwatch),
+            lambda case: self.finish(case, enhancing, stopwatch),
+        )
 
     def prepare(self, folder: Path, stopwatch: Stopwatch) -> PreparedCase:
         """Read and normalise the upload in a folder. Raises RequestError or InputError."""
