@@ -17,7 +17,7 @@ MIB = 2**20
 class Settings(BaseModel):
     """One field for each environment variable GLIOSERVE_<FIELD>."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
@@ -32,7 +32,9 @@ class Settings(BaseModel):
         description="MiB of a CUDA card to take at most; beyond, smaller batches or the CPU go on, and the report "
         "says degraded",
     )
-    threads: int = Field(0, ge=0, description="CPU threads of the networks; 0 takes as many as there are CPUs to use")
+    threads: int = Field(
+        0, ge=0, le=256, description="CPU threads of the networks; 0 takes as many as there are CPUs to use"
+    )
     max_upload_mib: int = Field(512, ge=1, description="MiB of the largest request body")
     max_unpacked_mib: int = Field(2048, ge=1, description="MiB of the largest sum of a case's files once unzipped")
     upload_pause_s: float = Field(30, gt=0, description="seconds that a body may pause before its request is ended")

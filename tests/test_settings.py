@@ -19,7 +19,14 @@ def test_variables_set_the_fields_of_their_names():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("GLIOSERVE_PROT", "9000"), ("GLIOSERVE_PORT", "many"), ("GLIOSERVE_DEVICE", "tpu")]
+    ("name", "value"),
+    [
+        ("GLIOSERVE_PROT", "9000"),
+        ("GLIOSERVE_PORT", "many"),
+        ("GLIOSERVE_DEVICE", "tpu"),
+        ("GLIOSERVE_GRACE_S", "inf"),
+        ("GLIOSERVE_THREADS", "9999"),
+    ],
 )
 def test_a_variable_that_means_nothing_is_named(name, value):
     with pytest.raises(SettingsError, match=name):
