@@ -8,10 +8,9 @@ from zipfile import ZipFile
 import nibabel as nib
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from real_cases import BRATS
+from serving import ready_client
 
-from service.app import create_app
 from service.phantom import ENDINGS, zip_files
 from service.segmentation.case import read_case
 from service.segmentation.measure import dice
@@ -22,9 +21,9 @@ pytestmark = pytest.mark.skipif(not BRATS.is_dir(), reason="no real cases beside
 
 
 @pytest.fixture(scope="module")
-def bundled():
-    with TestClient(create_app(Settings(device="cpu"))) as started:
-        yield started
+def bundled(tmp_path_factory):
+    with ready_client(Settings(device="cpu", spool=tmp_path_factory.mktemp("spool"))) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
