@@ -97,7 +97,8 @@ def _choose(arguments: argparse.Namespace) -> None:
 
 def _quantise(arguments: argparse.Namespace) -> None:
     cases = open_cache(arguments.cache, read_split(arguments.cache / "split.json"))
-    quantise(arguments.weights, load_model(arguments.weights, torch.device("cpu")), cases["train"])
+    model = load_model(arguments.weights, torch.device("cpu"), quantised=False)  # those are made here
+    quantise(arguments.weights, model, cases["train"])
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -92,7 +92,8 @@ def start_worker(settings: Settings) -> Worker:
     torch.set_num_threads(settings.threads or usable_cpus())
     device = choose_device(settings.device)
     limit_memory(device, settings.device_memory_mib)
-    model = load_model(settings.weights, device).optimised(choose_precision(settings.precision))
+    model = load_model(settings.weights, device, quantised=settings.precision in ("auto", "int8"))
+    model = model.optimised(choose_precision(settings.precision))
     if device.type == "cuda":
         model = fit_memory(model)
     segment(phantom.encode_phantom(phantom.make_phantom(phantom.SLAB_GRID)), model)

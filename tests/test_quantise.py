@@ -92,11 +92,20 @@ def test_a_changed_byte_of_quantised_weights_is_refused(quantised_folder, tmp_pa
         load_model(weights, CPU)
 
 
-def test_missing_quantised_weights_are_refused_by_name(quantised_folder, tmp_path):
+def test_missing_quantised_weights_are_refused_by_name_with_the_remedy(quantised_folder, tmp_path):
     weights = copy_of(quantised_folder, tmp_path)
     (weights / "wt.int8.xml").unlink()
-    with pytest.raises(WeightsError, match=r"wt: expected wt.int8.xml and wt.int8.bin, found one missing"):
+    with pytest.raises(WeightsError, match=r"expected wt.int8.xml and wt.int8.bin, .* found one missing; .* anew"):
         load_model(weights, CPU)
+    assert load_model(weights, CPU, quantised=False).optimised(torch.float32).precision == torch.float32
+
+
+def test_missing_quantised_weights_are_made_anew(quantised_folder, tiny_cache, tmp_path):
+    weights = copy_of(quantised_folder, tmp_path)
+    (weights / "wt.int8.xml").unlink()
+    command = [sys.executable, "-m", "model_training", "quantise", "--weights", weights, "--cache", tiny_cache]
+    subprocess.run(command, check=True, capture_output=True)
+    assert load_model(weights, CPU).checkpoints[0].quantised
 
 
 def copy_of(folder, target):

@@ -16,13 +16,15 @@ from service.segmentation.network import UNet, place
 from service.segmentation.quantised import QuantisedWeights
 
 
-def load_model(folder: Path, device: torch.device) -> Model:
-    """Every checkpoint of a folder, on one device.
+def load_model(folder: Path, device: torch.device, *, quantised: bool = True) -> Model:
+    """Every checkpoint of a folder, on one device; where the quantised networks are not wanted they may be missing.
 
     Raises WeightsError where a card or file is missing, damaged or does not fit this code, where the bytes differ from
     the card's hash, and where the checkpoints do not cover each region exactly once under one name and version.
     """
-    loaded = (_load_checkpoint(path, device) for path in folder.glob("*.json"))
+    loaded = [_load_checkpoint(path, device) for path in folder.glob("*.json")]
+    if quantised:
+        loaded = [replace(each, quantised=_read_quantised(folder, each.card)) for each in loaded]
     checkpoints = tuple(sorted(loaded, key=lambda checkpoint: list(Region).index(checkpoint.card.regions[0])))
     covered = sorted(region for checkpoint in checkpoints for region in checkpoint.card.regions)
     if covered != sorted(Region):
@@ -63,7 +65,7 @@ def _load_checkpoint(card_path: Path, device: torch.device) -> Checkpoint:
         network.load_state_dict(safetensors.torch.load(data))
     except (RuntimeError, TypeError, SafetensorError) as error:
         raise WeightsError(f"{name}: expected a U-Net of width {card.width}, depth {card.depth}; {error}") from error
-    return Checkpoint(place(network.eval(), device), card, _read_quantised(card_path.parent, card))
+    return Checkpoint(place(network.eval(), device), card)
 
 
 def _read_quantised(folder: Path, card: Card) -> QuantisedWeights | None:
@@ -73,7 +75,10 @@ def _read_quantised(folder: Path, card: Card) -> QuantisedWeights | None:
     try:
         weights = QuantisedWeights(graph.read_bytes(), constants.read_bytes())
     except OSError as error:
-        raise WeightsError(f"{card.stem}: expected {graph.name} and {constants.name}, found one missing.") from error
+        raise WeightsError(
+            f"{card.stem}: expected {graph.name} and {constants.name}, which its card names, found one missing; "
+            "`model_training quantise` makes them anew, and precisions other than auto and int8 do without."
+        ) from error
     if weights.sha256 != card.quantised_sha256:
         raise WeightsError(
             f"{card.stem}: expected quantised weights of SHA-256 {card.quantised_sha256}, found {weights.sha256}."
