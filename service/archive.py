@@ -33,7 +33,9 @@ def read_zip(file: BinaryIO, max_unpacked_mib: int) -> dict[str, bytes]:
             images = [name for name in archive.namelist() if is_nifti_name(name)]
             return _read_entries(archive, list(assign_roles(images).values()), max_unpacked_mib)
     except DAMAGE as error:
-        raise BrokenArchiveError("Archive: expected a whole zip without a password, found none.") from error
+        raise BrokenArchiveError(
+            "Archive: expected a whole zip without a password, found damage or another file."
+        ) from error
 
 
 def _read_entries(archive: ZipFile, names: list[str], max_unpacked_mib: int) -> dict[str, bytes]:

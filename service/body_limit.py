@@ -7,6 +7,12 @@ from service.errors import TooLargeError
 from service.settings import MIB
 
 
+def announced_bytes(headers: Headers) -> int:
+    """The length of the body that a request announces; 0 where it announces none."""
+    announced = headers.get("content-length", "")
+    return int(announced) if announced.isdecimal() else 0
+
+
 class BodyLimit:
     """ASGI middleware whose `receive` raises TooLargeError once a body is, or announces itself, over the limit.
 
@@ -22,12 +28,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "")
+        announced = announced_bytes(Headers(scope=scope))
         received = 0
 
         async def count() -> Message:
             nonlocal received
-            if announced.isdecimal() and int(announced) > self.max_mib * MIB:
+            if announced > self.max_mib * MIB:
                 raise self._error()
             message = await receive()
             received += len(message.get("body", b""))

@@ -1,6 +1,9 @@
 """The two forms of a body, a zip or parts, read piece by piece into the folder of a job."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from python_multipart.exceptions import FormParserError
@@ -33,8 +36,7 @@ class SpooledFiles:
     @property
     def digest(self) -> str:
         """One hash over the names and contents, the same in whatever form and order they came."""
-        lines = [f"{name} {contents.hexdigest()}\n" for name, contents in sorted(self._hashes.items())]
-        return sha256("".join(lines).encode()).hexdigest()
+        return _digest({name: contents.hexdigest() for name, contents in self._hashes.items()})
 
 
 class ZipReader:
@@ -66,27 +68,26 @@ class MultipartReader:
         self._header_name, self._header_value, self._disposition = bytearray(), bytearray(), bytearray()
         self._data = bytearray()
         self._whole = False
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._disposition.clear,
-                "on_header_begin": self._begin_header,
-                "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
-                "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
-                "on_header_end": self._end_header,
-                "on_headers_finished": self._begin_file,
-                "on_part_data": lambda data, start, end: self._data.extend(data[start:end]),
-                "on_part_end": self._flush,
-                "on_end": self._note_end,
-            },
-        )
+        with _translated():
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._disposition.clear,
+                    "on_header_begin": self._begin_header,
+                    "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
+                    "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._begin_file,
+                    "on_part_data": lambda data, start, end: self._data.extend(data[start:end]),
+                    "on_part_end": self._flush,
+                    "on_end": self._note_end,
+                },
+            )
 
     def write(self, piece: bytes) -> None:
         """Take the next piece of the body. Raises UploadError."""
-        try:
+        with _translated():
             self._parser.write(piece)
-        except FormParserError as error:
-            raise UploadError("Multipart body: expected parts between boundaries, found something else.") from error
         if self._data:
             self._flush()
 
@@ -108,7 +109,9 @@ class MultipartReader:
     def _begin_file(self) -> None:
         _, options = parse_options_header(self._disposition.decode("latin-1"))
         self._names.append(options.get(b"name", b"").decode("utf-8", "replace"))
-        if b"filename" not in options or not _make_a_case(self._names):
+        if b"filename" not in options:
+            self._names[-1] += " (a value, not a file)"
+        if not _make_a_case(self._names):
             raise _unusable(self._names)
         self._files.begin(ending_of(self._names[-1]))
 
@@ -119,6 +122,24 @@ class MultipartReader:
 
     def _note_end(self) -> None:
         self._whole = True
+
+
+def digest_of(folder: Path) -> str:
+    """The hash of the files that are in a folder now, as `SpooledFiles.digest` has it. Raises OSError."""
+    return _digest({path.name: sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()})
+
+
+def _digest(hashes: Mapping[str, str]) -> str:
+    lines = [f"{name} {contents}\n" for name, contents in sorted(hashes.items())]
+    return sha256("".join(lines).encode()).hexdigest()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except FormParserError as error:
+        raise UploadError("Multipart body: expected parts between boundaries, found something else.") from error
 
 
 def _make_a_case(names: list[str]) -> bool:

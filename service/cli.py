@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from service.segmentation.errors import InputError, WeightsError
 from service.server import Server
 from service.settings import Settings, describe_settings, read_settings
 
+BACKLOG = 2048  # connections that may wait for the service to look at them
 INTERRUPTED = 130  # the status by which shells know Ctrl-C
 
 
@@ -40,9 +42,19 @@ def _serve(_: argparse.Namespace) -> None:
     app = create_app(settings)
     start_logging()
     lifetime: Lifetime = app.state.lifetime
-    Server(uvicorn.Config(app, host=settings.host, port=settings.port, access_log=False), lifetime).run()
+    Server(uvicorn.Config(app, access_log=False), lifetime).run([_listen(settings)])
     if lifetime.failure:
         sys.exit(str(lifetime.failure))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The socket of the service, before anything is loaded; exits where there is none to be had."""
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        found = f"{settings.host} port {settings.port}: {error.strerror}"
+        sys.exit(f"GLIOSERVE_HOST, GLIOSERVE_PORT: expected an address that is free to listen on, found {found}.")
 
 
 def _bench(arguments: argparse.Namespace) -> None:

@@ -5,7 +5,8 @@ import logging
 from anyio import CancelScope, sleep, to_thread
 
 from service.answer import MASK_NAME, REPORT_NAME, Answer
-from service.errors import JobNotFoundError, SpoolError
+from service.body_readers import digest_of
+from service.errors import JobNotFoundError, LostFileError, SpoolError
 from service.jobs import Job, JobRecord, State, ended_job
 from service.spool import Spool
 from service.store import JobStore
@@ -49,6 +50,12 @@ class JobsOnDisk:
         job.answer = answer
         if job.kept:
             await to_thread.run_sync(self._write_answer, job.id, answer)
+
+    async def explain(self, job: Job, error: Exception) -> Exception:
+        """Why a job failed: the error or, where the case on disk is no longer what the client sent, that."""
+        if job.kept and not await to_thread.run_sync(self._is_whole, job):
+            return LostFileError("Spool: expected the uploaded case, found it gone or changed.")
+        return error
 
     async def read_answer(self, job_id: str) -> Answer:
         """The answer of a finished job. Raises LostFileError."""
@@ -103,6 +110,12 @@ class JobsOnDisk:
                 if self.closing:
                     return None
                 await sleep(SECONDS_BETWEEN_TRIES)
+
+    def _is_whole(self, job: Job) -> bool:
+        try:
+            return digest_of(self.spool.folder_of(job.id)) == job.record.digest
+        except OSError:
+            return False
 
     def _write_answer(self, job_id: str, answer: Answer) -> None:
         self.spool.remove(job_id, ANSWER_NAMES)  # what a process left that ended right here

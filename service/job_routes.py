@@ -17,6 +17,7 @@ from service.schemas import JobStatus
 router = APIRouter(prefix="/jobs/{job_id}")
 
 SECONDS_BETWEEN_EVENTS = 0.25
+INTERRUPTED = "interrupted"
 
 
 async def get_job(job_id: str, queue: LoadedQueue, request: Request) -> Job:
@@ -43,12 +44,16 @@ async def result(job: FoundJob, queue: LoadedQueue, media_type: MediaType, reque
 
 @router.get("/events", response_class=EventSourceResponse, responses=problem_responses(404, 500, 503))
 async def events(job: FoundJob, queue: LoadedQueue) -> AsyncIterator[ServerSentEvent]:
-    """The status of a job each time that it changes, as server-sent events, until it has ended."""
+    """The status of a job each time that it changes, as server-sent events named by its state, until it has ended.
+
+    Where it was removed, or the service ends before it, the last one is named `interrupted`.
+    """
     told = None
     while True:
         over, now = job.ended.is_set(), queue.status(job)
         if over or (now.place, now.slices) != told:
-            yield ServerSentEvent(event=now.state, data=now)
+            event = INTERRUPTED if over and now.finished is None else now.state
+            yield ServerSentEvent(event=event, data=now)
         if over:
             return
         told = now.place, now.slices
@@ -56,7 +61,7 @@ async def events(job: FoundJob, queue: LoadedQueue) -> AsyncIterator[ServerSentE
             await job.ended.wait()
 
 
-@router.delete("", status_code=204, responses=problem_responses(404, 503, 507))
+@router.delete("", status_code=204, response_class=Response, responses=problem_responses(404, 503, 507))
 async def remove(job_id: str, queue: LoadedQueue) -> None:
     """Cancel a job that waits or runs, and remove its case and its result."""
     await queue.remove(job_id)

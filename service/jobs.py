@@ -1,5 +1,6 @@
 """A job: one case on its way through the service, and what of it outlives the process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from time import monotonic, time
@@ -9,7 +10,7 @@ from anyio import CancelScope, Event
 from pydantic import BaseModel, ConfigDict
 
 from service.answer import Answer
-from service.schemas import Problem
+from service.schemas import Problem, SlicesDone
 from service.segmentation.labels import EnhancingLabel
 from service.stopwatch import Stopwatch
 
@@ -37,6 +38,7 @@ class JobRecord(BaseModel):
     starts: int = 0  # how often work on it was started and not ended in order
     finished_s: float | None = None
     problem: Problem | None = None  # why it failed
+    slices: Mapping[str, SlicesDone] = {}  # that each network was run on
 
 
 CANCELLED = "cancelled"  # how the work on a job ends that neither was done nor failed
@@ -92,6 +94,7 @@ class Job:
         """Note that it is done or, with a problem, that it failed."""
         self.record.state = State.FAILED if problem else State.DONE
         self.record.problem = problem
+        self.record.slices = dict(self.stopwatch.slices)
         self.record.starts = 0
         self.record.finished_s = time()
 

@@ -163,7 +163,7 @@ class Queue:
                 "id": job.id,
                 "state": record.state,
                 "place": place,
-                "slices": job.stopwatch.slices,
+                "slices": job.stopwatch.slices or record.slices,
                 "estimated_s": None if finished_s else self._pace.left_s(cases, job.running_s),
                 "created": record.created_s,
                 "finished": finished_s,
@@ -193,9 +193,10 @@ class Queue:
                 report = await work(job)
                 job.finish()
             except Exception as error:  # the outermost door of a job: it fails, and the next one is worked on
-                job.finish(problem_of(error))
-                if is_internal(error):
-                    log.error("Job %s failed.", job.id, exc_info=error)
+                cause = await self._disk.explain(job, error)
+                job.finish(problem_of(cause))
+                if is_internal(cause):
+                    log.error("Job %s failed.", job.id, exc_info=cause)
         if self._drain.is_set():
             job.put_back()
         await self._disk.settle(job)

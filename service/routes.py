@@ -22,6 +22,7 @@ from service.upload import receive_upload
 
 router = APIRouter()
 
+NO_PREFERENCE: list[str] = []
 RESPOND_ASYNC = "respond-async"  # RFC 7240, section 4.1
 
 BINARY = {"type": "string", "format": "binary"}
@@ -71,13 +72,15 @@ async def get_new_job(
     enhancing_label: Annotated[
         EnhancingLabel, Query(description="number of the enhancing tumour: 4 (BraTS to 2022) or 3 (from 2023)")
     ] = EnhancingLabel.BRATS_2022,
-    prefer: Annotated[str, Header(description="respond-async (RFC 7240): answer 202 at once, and the case later")] = "",
+    prefer: Annotated[
+        list[str], Header(description="respond-async (RFC 7240): answer 202 at once, and the case later")
+    ] = NO_PREFERENCE,
     idempotency_key: Annotated[
         str | None, Header(pattern=r"^[\x21-\x7e]{1,255}$", description="a request repeated with it is the same job")
     ] = None,
 ) -> Job:
     """The job that a request asks for."""
-    preferences = [preference.strip().lower() for preference in prefer.split(",")]
+    preferences = [preference.partition(";")[0].strip().lower() for preference in ",".join(prefer).split(",")]
     return new_job(enhancing_label, detached=RESPOND_ASYNC in preferences, idempotency_key=idempotency_key)
 
 
@@ -101,7 +104,7 @@ async def segment(request: Request, queue: LoadedQueue, media_type: MediaType, n
     """
     async with queue.place(new):
         with new.stopwatch.stage("receive"):
-            new.record.digest = await receive_upload(request, queue.spool, new.id, queue.settings.upload_pause_s)
+            new.record.digest = await receive_upload(request, queue.spool, new.id, queue.settings)
         job = await queue.submit(new)
     note_job(request, job)
     if new.detached:

@@ -8,9 +8,11 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from service.archive import read_zip
+from service.body_limit import announced_bytes
 from service.body_readers import ZIP_PART, MultipartReader, SpooledFiles, ZipReader
 from service.errors import LostFileError, StalledUploadError, UnsupportedMediaTypeError, UploadError
 from service.segmentation.case import ROLE_OF_ENDING
+from service.settings import MIB, Settings
 from service.spool import Spool
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/octet-stream")
@@ -18,7 +20,7 @@ PART_NAMES = (ZIP_PART, *ROLE_OF_ENDING)  # the files of an upload on disk
 PIECE_BYTES = 2**18  # of a body in memory at once
 
 
-async def receive_upload(request: Request, spool: Spool, job_id: str, pause_s: float) -> str:
+async def receive_upload(request: Request, spool: Spool, job_id: str, settings: Settings) -> str:
     """Write the files of a body into the folder of a job as they arrive; gives a hash of them.
 
     Raises UnsupportedMediaTypeError, UploadError, StalledUploadError, SpoolError, TooLargeError from the body limit,
@@ -26,10 +28,11 @@ async def receive_upload(request: Request, spool: Spool, job_id: str, pause_s: f
     """
     files = SpooledFiles(spool, job_id)
     reader = _reader(request.headers.get("content-type", ""), files)
-    if (announced := request.headers.get("content-length", "")).isdecimal():
-        spool.check_room(int(announced))
+    announced = announced_bytes(request.headers)
+    if announced <= settings.max_upload_mib * MIB:  # of more the body limit will tell
+        spool.check_room(announced)
     await to_thread.run_sync(spool.create, job_id)
-    async for piece in _pieces(request, pause_s):
+    async for piece in _pieces(request, settings.upload_pause_s):
         await to_thread.run_sync(reader.write, piece)
     await to_thread.run_sync(reader.end)
     return files.digest

@@ -57,7 +57,7 @@ def test_a_case_that_the_service_refuses_ends_in_one_line(weights, tmp_path):
     case.write_bytes(b"no zip")
     ended = bench(weights, case)
     assert ended.returncode == 1
-    assert ended.stderr == "Archive: expected a whole zip without a password, found none.\n"
+    assert ended.stderr == "Archive: expected a whole zip without a password, found damage or another file.\n"
 
 
 def test_files_that_cannot_be_read_or_written_are_named_before_anything_is_measured(weights, tmp_path):

@@ -71,6 +71,16 @@ def test_a_precision_that_the_weights_lack_stops_the_service(weights, tmp_path):
     assert ended.stderr.endswith("\nwt: expected weights quantised to int8, found none.\n")
 
 
+def test_a_port_that_is_taken_stops_the_service_before_it_loads(weights, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = serve(weights=weights, port=port, spool=tmp_path / "spool")
+    assert ended.returncode == 1
+    expected = f"expected an address that is free to listen on, found 127.0.0.1 port {port}: Address already in use"
+    assert ended.stderr.startswith(f"GLIOSERVE_HOST, GLIOSERVE_PORT: {expected}")
+    assert "Ready" not in ended.stderr
+
+
 @pytest.mark.usefixtures("server")
 def test_two_services_never_share_a_spool(weights, tmp_path):
     ended = serve(weights=weights, port=free_port(), spool=tmp_path / "spool")

@@ -59,7 +59,7 @@ def test_a_job_gives_what_the_waiting_client_would_have_got(client, phantom_zip,
     status = finish(client, job)
     assert status["state"] == "done"
     assert (status["place"], status["estimated_s"], status["problem"]) == (None, None, None)
-    assert status["slices"] == {}  # of a job that ended, what is on disk is its result
+    assert status["slices"]["wt"] == {"done": 50, "of": 50}
     assert client.get(f"{job}/result", headers=MASK).content == expected
     archive = ZipFile(BytesIO(client.get(f"{job}/result").content))
     assert archive.read("segmentation.nii.gz") == expected
@@ -103,6 +103,31 @@ def test_events_follow_a_job_to_its_end(client, phantom_zip):
     assert set(events[:-1]) <= {"waiting", "running"}
     states = [json.loads(line.removeprefix("data: "))["state"] for line in lines if line.startswith("data: ")]
     assert states == events
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Prefer", "respond-async; wait=5")],
+        [("Prefer", "wait=10, RESPOND-ASYNC")],
+        [("Prefer", "return=minimal"), ("Prefer", "respond-async")],
+    ],
+    ids=["parameter", "list", "two headers"],
+)
+def test_the_preference_is_found_in_every_form_of_its_header(client, headers):
+    assert client.post("/segment", files={"file": b"no zip"}, headers=headers).status_code == 202
+
+
+def test_events_of_a_job_that_is_removed_say_so(gate, gated, phantom_zip):
+    jobs = fill(gate, gated, phantom_zip)
+    with ThreadPoolExecutor() as threads:
+        events = threads.submit(lambda: gated.get(f"{jobs[3]}/events").text)
+        wait_until(lambda: gated.get(jobs[3]).json()["state"] == "waiting")
+        gated.delete(jobs[3])
+        assert "event: interrupted" in events.result()
+    gate.let.set()
+    for job in jobs[:3]:
+        finish(gated, job)
 
 
 def test_a_failed_job_gives_its_problem(client):

@@ -191,6 +191,14 @@ def test_a_deleted_spool_file_is_told_and_the_other_jobs_are_done(left, settings
         problem_of(client.get(f"{left[2]}/result"), 500, "lost-file")
 
 
+def test_a_damaged_spool_file_is_not_blamed_on_the_client(left, settings):
+    case = settings.spool / id_of(left[3]) / "file"
+    case.write_bytes(case.read_bytes()[:-1000])
+    with ready_client(settings) as client:
+        assert [finish(client, job)["state"] for job in left] == ["done", "done", "done", "failed"]
+        assert "gone or changed" in problem_of(client.get(f"{left[3]}/result"), 500, "lost-file")
+
+
 def test_what_no_job_owns_is_swept_at_the_start(settings):
     orphan = settings.spool / ("0" * 32)
     orphan.mkdir(parents=True)

@@ -302,6 +302,16 @@ def test_a_part_named_like_a_path_is_only_a_modality(client, phantom_files):
     assert client.post("/segment", **request).status_code == 200
 
 
+def test_a_boundary_that_no_parser_takes_is_400(client):
+    headers = {"Content-Type": f"multipart/form-data; boundary={'x' * 5000}"}
+    problem_of(client.post("/segment", content=b"x", headers=headers), 400, "malformed-upload")
+
+
+def test_a_length_over_the_limit_is_413_however_large(client):
+    headers = {"Content-Type": "application/zip", "Content-Length": "99999999999999"}
+    problem_of(client.post("/segment", content=b"x", headers=headers), 413, "too-large")
+
+
 def test_an_empty_raw_body_is_400(client):
     response = client.post("/segment", content=b"", headers={"Content-Type": "application/zip"})
     assert "found nothing" in problem_of(response, 400, "malformed-upload")
