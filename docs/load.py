@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 
 from service.bench.measurement import describe_machine
 from service.bench.server import Server, running_server
+from service.device import usable_cpus
 from service.phantom import encode_phantom, make_phantom, zip_files
 from service.settings import Settings
 
@@ -177,6 +178,7 @@ def render(floods: list[Flood], alone_mib: float, rates: tuple[list[Rate], ...],
         [rate_row(rate, all_threads[0], "as many as CPUs") for rate in all_threads]
         + [rate_row(rate, one_thread[0], "1") for rate in one_thread]
     )
+    bound = usable_cpus() / all_threads[0].cpus_busy
     rows = "\n".join(row(flood, alone_mib) for flood in floods)
     held = "\n".join(f"- {limit}: {'held' if holds else '**broken**'}" for limit, holds in limits.items())
     return f"""# Under load
@@ -190,8 +192,8 @@ Over {CASES_TIMED} cases, each client sending its next case once it has an answe
 |---|---|---|---|---|
 {rate_rows}
 
-More clients bring what one leaves idle: while the networks run on one case the next is received and decoded. With as
-many threads as there are CPUs one client leaves little of them; with one thread, as with a card, there is more to win.
+More clients can bring what one leaves idle, for while the networks run on one case the next is received and decoded:
+with all threads at most {bound:.2f} times as much on these CPUs.
 
 Capacity is the best rate with all threads. A flood offers a multiple of it for {SECONDS_A_FLOOD} seconds, whatever is
 answered. In the last one {CLIENTS} clients send at once, and come again when `Retry-After` tells them. Times are those

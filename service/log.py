@@ -7,12 +7,16 @@ from datetime import UTC, datetime
 
 log = logging.getLogger("glioserve")
 
+TALKATIVE = "nibabel.global", "python_multipart", "python_multipart.multipart"  # they quote what a client sent
+
 
 def start_logging() -> None:
     """Write the lines to standard output, where nothing else goes; uvicorn's own go to standard error."""
     log.addHandler(logging.StreamHandler(sys.stdout))
     log.setLevel(logging.INFO)
     log.propagate = False
+    for name in TALKATIVE:
+        logging.getLogger(name).disabled = True
 
 
 def log_line(event: str, **facts: object) -> None:

@@ -42,6 +42,17 @@ def test_the_server_prints_the_line_to_try_and_answers_it(server, phantom_zip):
     assert "phantom" not in log.read_text()
 
 
+def test_what_libraries_say_of_a_damaged_upload_is_not_in_the_log(server):
+    address, log = server
+    names = ("t1", "t1ce", "t2", "flair")
+    files = {name: (f"{name}.nii", b"no header of any image" * 100) for name in names}
+    assert httpx2.post(f"{address}/segment", files=files).status_code == 400
+    headers = {"Content-Type": "multipart/form-data; boundary=YY"}
+    assert httpx2.post(f"{address}/segment", content=b"--XX secret", headers=headers).status_code == 400
+    lines = log.read_text().splitlines()
+    assert [line for line in lines if not line.startswith(("{", "INFO:"))] == []
+
+
 @pytest.mark.parametrize("media_type", ["application/zip", "multipart/form-data; boundary=x"])
 def test_a_client_that_hangs_up_while_sending_is_no_failure(server, media_type):
     address, log = server
