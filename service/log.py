@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 log = logging.getLogger("glioserve")
 
-TALKATIVE = "nibabel.global", "python_multipart", "python_multipart.multipart"  # they quote what a client sent
+TALKATIVE = "nibabel.global", "python_multipart.multipart"  # they quote what a client sent
+SILENT = logging.CRITICAL + 1
 
 
 def start_logging() -> None:
@@ -16,7 +17,7 @@ def start_logging() -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     for name in TALKATIVE:
-        logging.getLogger(name).disabled = True
+        logging.getLogger(name).setLevel(SILENT)
 
 
 def log_line(event: str, **facts: object) -> None:
