@@ -1,8 +1,10 @@
 """Jobs, through HTTP: accepted, followed, repeated, cancelled, expired."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
@@ -44,9 +46,9 @@ def finish(client, job):
 
 
 def spooled(client):
-    """Every file of a job that is on disk."""
+    """Every file of a job that is on disk; folders may go while this looks."""
     folder = client.app.state.lifetime.queue.spool.folder
-    return sorted(path.name for path in folder.glob("*/*"))
+    return sorted(name for job, _, names in os.walk(folder) if Path(job) != folder for name in names)
 
 
 @pytest.fixture(scope="module")
