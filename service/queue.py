@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from math import ceil
+from math import ceil, inf
 from time import monotonic, time
 from typing import Any
 
@@ -44,7 +44,7 @@ class Queue:
         decoding, computing = Lock(), Lock()
         self._turns = decoding, computing, computing  # for each step the turn that it needs
         self._submitting = Lock()
-        self._drain, self._deadline = Event(), 0.0
+        self._drain, self._deadline = Event(), inf
         self._tasks: TaskGroup
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
@@ -62,8 +62,11 @@ class Queue:
             self._tasks.cancel_scope.cancel()
 
     def drain(self, grace_s: float) -> None:
-        """Take no more; let running cases end within so many seconds, and leave those that wait on disk."""
-        self._deadline = monotonic() + grace_s
+        """Take no more; let running cases end within so many seconds, and leave those that wait on disk.
+
+        Told again, it may leave them less time, never more.
+        """
+        self._deadline = min(self._deadline, monotonic() + grace_s)
         self._disk.closing = True
         self._drain.set()
         self._cancel([State.WAITING])

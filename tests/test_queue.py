@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from time import sleep
 
 import pytest
 from fastapi.testclient import TestClient
@@ -117,6 +118,19 @@ def test_what_waits_when_the_service_ends_is_done_by_the_next(gate, gated, setti
         assert len(masks) == 1
 
 
+def test_a_running_case_gets_no_more_than_its_grace_however_often_the_end_is_told(gate, gated, phantom_zip):
+    job = accept(gated, phantom_zip)
+    assert gate.asked.wait(timeout=60)
+    lifetime = gated.app.state.lifetime
+    for grace_s in (0.3, 60):
+        gated.portal.call(lifetime.end, grace_s)
+    sleep(0.6)
+    gate.let.set()
+    wait_until(lambda: lifetime.ended)
+    assert gate.batches == 1
+    assert read_record(gated.app.state.lifetime.settings, job)["state"] == "waiting"  # for the next start
+
+
 def is_loaded(client, load):
     """Whether so many wait and so many are worked on."""
     now = client.app.state.lifetime.load
@@ -152,12 +166,18 @@ def left(gate, gated, phantom_zip):
     return jobs
 
 
-def record_with(settings, job, **changes):
-    """Change what a record says."""
+def read_record(settings, job):
+    """What a record says."""
     with sqlite3.connect(settings.spool / "jobs.sqlite3") as database:
         [[text]] = database.execute("SELECT record FROM jobs WHERE id = ?", [id_of(job)]).fetchall()
     database.close()
-    rewrite(settings, "UPDATE jobs SET record = ? WHERE id = ?", json.dumps(json.loads(text) | changes), id_of(job))
+    return json.loads(text)
+
+
+def record_with(settings, job, **changes):
+    """Change what a record says."""
+    record = json.dumps(read_record(settings, job) | changes)
+    rewrite(settings, "UPDATE jobs SET record = ? WHERE id = ?", record, id_of(job))
 
 
 def id_of(job):
