@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,11 @@ class MultipartReader:
 
 def digest_of(folder: Path) -> str:
     """The hash of the files that are in a folder now, as `SpooledFiles.digest` has it. Raises OSError."""
-    return _digest({path.name: sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()})
+    hashes = {}
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            hashes[path.name] = file_digest(file, "sha256").hexdigest()
+    return _digest(hashes)
 
 
 def _digest(hashes: Mapping[str, str]) -> str:

@@ -53,7 +53,7 @@ class JobsOnDisk:
 
     async def explain(self, job: Job, error: Exception) -> Exception:
         """Why a job failed: the error or, where the case on disk is no longer what the client sent, that."""
-        if job.kept and not await to_thread.run_sync(self._is_whole, job):
+        if not await to_thread.run_sync(self._is_whole, job):
             return LostFileError("Spool: expected the uploaded case, found it gone or changed.")
         return error
 

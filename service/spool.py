@@ -66,7 +66,8 @@ class Spool:
     def append(self, job_id: str, name: str, data: bytes) -> None:
         """Add bytes to a file of a job. Raises SpoolError."""
         self._check_limit(len(data))
-        with _translated(), os.fdopen(self._open(job_id, name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "wb") as file:
+        path, flags = self.folder_of(job_id) / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        with _translated(), os.fdopen(os.open(path, flags, PRIVATE_FILE), "wb") as file:
             file.write(data)
         with self._counting:
             self.used_bytes += len(data)
@@ -103,7 +104,7 @@ class Spool:
 
     def sweep(self, owned: Iterable[str]) -> int:
         """Remove the folders of jobs that are not among these: what a crash left behind. Gives their number."""
-        left = [folder.name for folder in self._job_folders() if folder.name not in set(owned)]
+        left = {folder.name for folder in self._job_folders()} - set(owned)
         for job_id in left:
             self.remove(job_id)
         return len(left)
@@ -111,9 +112,6 @@ class Spool:
     def _check_limit(self, more_bytes: int) -> None:
         if self.used_bytes + more_bytes > self.max_mib * MIB:
             raise SpoolError(f"Spool: expected at most {self.max_mib} MiB of cases and results, found it full.")
-
-    def _open(self, job_id: str, name: str, flags: int) -> int:
-        return os.open(self.folder_of(job_id) / name, flags, PRIVATE_FILE)
 
     def _job_folders(self) -> list[Path]:
         return [path for path in self.folder.iterdir() if path.is_dir()]

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from service.archive import read_zip
 from service.body_limit import announced_bytes
 from service.body_readers import ZIP_PART, MultipartReader, SpooledFiles, ZipReader
-from service.errors import LostFileError, StalledUploadError, UnsupportedMediaTypeError, UploadError
+from service.errors import StalledUploadError, UnsupportedMediaTypeError, UploadError
 from service.segmentation.case import ROLE_OF_ENDING
 from service.settings import MIB, Settings
 from service.spool import Spool
@@ -39,17 +39,11 @@ async def receive_upload(request: Request, spool: Spool, job_id: str, settings: 
 
 
 def unpack(folder: Path, max_unpacked_mib: int) -> dict[str, bytes]:
-    """The NIfTI files of a received upload by name, in memory. Raises what read_zip raises, and LostFileError."""
-    try:
-        if (path := folder / ZIP_PART).exists():
-            with path.open("rb") as file:
-                return read_zip(file, max_unpacked_mib)
-        files = {f"{part.name}.nii": part.read_bytes() for part in folder.iterdir()}
-    except OSError as error:
-        raise LostFileError("Spool: expected the uploaded case, found it gone or unreadable.") from error
-    if not files:
-        raise LostFileError("Spool: expected the uploaded case, found it gone.")
-    return files
+    """The NIfTI files of a received upload by name, in memory. Raises what read_zip raises, and OSError."""
+    if (path := folder / ZIP_PART).exists():
+        with path.open("rb") as file:
+            return read_zip(file, max_unpacked_mib)
+    return {f"{part.name}.nii": part.read_bytes() for part in folder.iterdir()}
 
 
 def _reader(content_type: str, files: SpooledFiles) -> ZipReader | MultipartReader:

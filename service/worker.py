@@ -34,7 +34,7 @@ class Worker:
         )
 
     def prepare(self, folder: Path, stopwatch: Stopwatch) -> PreparedCase:
-        """Read and normalise the upload in a folder. Raises RequestError or InputError."""
+        """Read and normalise the upload in a folder. Raises RequestError, InputError or OSError."""
         with stopwatch.stage("unpack"):
             files = unpack(folder, self.max_unpacked_mib)
         case = prepare(files, self.model, stopwatch)
