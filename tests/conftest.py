@@ -43,9 +43,14 @@ def model(phantom: dict[str, Volume]) -> Model:
 
 
 @pytest.fixture(scope="session")
-def client(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def weights(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The known networks as the service loads them."""
+    return save_model(tmp_path_factory.mktemp("weights"), model)
+
+
+@pytest.fixture(scope="session")
+def client(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A service, started, that holds the known networks and takes bodies of up to 16 MiB."""
-    weights = save_model(tmp_path_factory.mktemp("weights"), model)
     folder = tmp_path_factory.mktemp("spool")
     limits = {"max_upload_mib": 16, "max_unpacked_mib": 128}
     with ready_client(Settings(weights=weights, device="cpu", precision="float32", spool=folder, **limits)) as client:
@@ -61,9 +66,8 @@ def gate() -> Iterator[Gate]:
 
 
 @pytest.fixture
-def gated(gate: Gate, model: Model, tmp_path: Path) -> Iterator[TestClient]:
+def gated(gate: Gate, model: Model, weights: Path, tmp_path: Path) -> Iterator[TestClient]:
     """A service, started, whose first network waits at the gate, and where two cases may wait."""
-    weights = save_model(tmp_path / "weights", model)
     settings = Settings(weights=weights, device="cpu", spool=tmp_path / "spool", max_waiting=2, grace_s=0.2)
     with ready_client(settings) as client:
         client.app.state.lifetime.queue.worker = Worker(gated_model(gate, model), max_unpacked_mib=128)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from known_networks import make_card, save_model
+from known_networks import make_card
 
 from service.bench.device_memory import predict_peak_mib
 from service.segmentation.labels import Region
@@ -17,11 +17,6 @@ from service.segmentation.network import UNet
 
 GLIOSERVE = Path(sys.executable).with_name("glioserve")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def weights(model, tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("weights"), model)
 
 
 def bench(weights, *arguments):

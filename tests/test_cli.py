@@ -6,16 +6,10 @@ import subprocess
 
 import httpx2
 import pytest
-from known_networks import save_model
 from serving import GLIOSERVE, free_port, served
 
 from service.archive import read_zip
 from service.segmentation.case import read_case
-
-
-@pytest.fixture(scope="module")
-def weights(model, tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("weights"), model)
 
 
 @pytest.fixture

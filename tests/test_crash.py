@@ -9,19 +9,12 @@ from random import Random
 from threading import Event, Thread
 
 import httpx2
-import pytest
-from known_networks import save_model
 from serving import free_port, served, wait_until
 
 ASYNC = {"Prefer": "respond-async"}
 MASK = {"Accept": "application/gzip"}
 KILLS = 20
 SECONDS_TO_ANSWER = 60
-
-
-@pytest.fixture(scope="module")
-def weights(model, tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("weights"), model)
 
 
 class Client:

@@ -8,7 +8,6 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from known_networks import save_model
 from serving import ready_client, wait_until
 
 from service.phantom import ENDINGS
@@ -230,8 +229,7 @@ def test_a_key_that_no_header_may_hold_is_422(client, phantom_zip):
     assert "idempotency-key" in post(client, phantom_zip, **{"Idempotency-Key": "a b"}).json()["detail"]
 
 
-def test_results_expire_and_their_bytes_are_gone(model, phantom_zip, tmp_path):
-    weights = save_model(tmp_path / "weights", model)
+def test_results_expire_and_their_bytes_are_gone(weights, phantom_zip, tmp_path):
     with ready_client(Settings(weights=weights, device="cpu", spool=tmp_path / "spool", keep_results_s=0.5)) as client:
         job = accept(client, phantom_zip, **{"Idempotency-Key": "again"})
         wait_until(lambda: client.get(job).status_code == 404)

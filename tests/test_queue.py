@@ -11,9 +11,10 @@ from time import sleep
 
 import pytest
 from fastapi.testclient import TestClient
-from known_networks import gated_model, save_model
+from known_networks import gated_model
 from serving import listening, ready_client, wait_until
 from test_jobs import ASYNC, MASK, accept, fill, finish, post, spooled
+from test_segment import problem_of
 
 from service.app import create_app
 from service.settings import Settings
@@ -23,16 +24,8 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def settings(model, tmp_path):
-    return Settings(
-        weights=save_model(tmp_path / "weights", model), device="cpu", spool=tmp_path / "spool", grace_s=0.2
-    )
-
-
-def problem_of(response, status, kind):
-    assert response.status_code == status, response.text
-    assert response.json()["type"] == f"urn:glioserve:problem:{kind}"
-    return response.json()["detail"]
+def settings(weights, tmp_path):
+    return Settings(weights=weights, device="cpu", spool=tmp_path / "spool", grace_s=0.2)
 
 
 def test_a_full_queue_refuses_before_it_reads_and_says_when_to_come_again(gate, gated, phantom_zip):
