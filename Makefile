@@ -11,7 +11,7 @@ CASE ?=
 SPLIT ?=
 BUILDER ?= docker build
 
-.PHONY: help setup serve check test train evaluate accuracy bench performance load openapi image
+.PHONY: help setup serve check test train evaluate accuracy bench performance load openapi lock image
 .DEFAULT_GOAL := help
 
 help:  ## tell what the words do
@@ -23,6 +23,10 @@ setup: .venv/.installed  ## make .venv with the tested versions of everything
 	@echo "Setting up .venv; this takes some minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[serve,int8,train,dev]'
+	touch $@
+
+.venv/.supplied: .venv/.installed
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[supply]'
 	touch $@
 
 serve: setup  ## serve the bundled weights on 127.0.0.1:8000
@@ -63,6 +67,9 @@ bench: setup  ## measure a case, and time augmentation, against stated limits
 
 openapi: setup  ## write openapi/openapi.json from the app
 	$(BIN)/glioserve openapi openapi/openapi.json
+
+lock: .venv/.supplied  ## write docker/requirements*.txt, hashes of what the image installs; needs torch's CPU build
+	$(BIN)/python docker/lock.py
 
 image:  ## build the container image glioserve with BUILDER (docker build, podman build, buildah build)
 	$(BUILDER) --tag glioserve --file docker/Dockerfile .
