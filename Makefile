@@ -10,12 +10,13 @@ DATA ?= build/brats
 CASE ?=
 SPLIT ?=
 BUILDER ?= docker build
+ADVISORIES ?= pypi
 
-.PHONY: help setup serve check test train evaluate accuracy bench performance load openapi lock image
+.PHONY: help setup serve check test train evaluate accuracy bench performance load openapi lock vulnerabilities sbom image
 .DEFAULT_GOAL := help
 
 help:  ## tell what the words do
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 17
 
 setup: .venv/.installed  ## make .venv with the tested versions of everything
 
@@ -70,6 +71,17 @@ openapi: setup  ## write openapi/openapi.json from the app
 
 lock: .venv/.supplied  ## write docker/requirements*.txt, hashes of what the image installs; needs torch's CPU build
 	$(BIN)/python docker/lock.py
+
+vulnerabilities: .venv/.supplied  ## look for known vulnerabilities of what is locked, by ADVISORIES (pypi, osv)
+	@$(BIN)/pip-audit --strict --disable-pip --vulnerability-service $(ADVISORIES) \
+		--requirement docker/requirements.txt --requirement docker/requirements-cuda.txt || { \
+		echo "Not passed: vulnerabilities stand above, or else ADVISORIES=$(ADVISORIES) gave no answer, which clears nothing." >&2; \
+		exit 1; }
+
+sbom: .venv/.supplied  ## list what the image installs, with torch's CPU build, as CycloneDX in build/sbom.json
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.json docker/requirements.txt
 
 image:  ## build the container image glioserve with BUILDER (docker build, podman build, buildah build)
 	$(BUILDER) --tag glioserve --file docker/Dockerfile .
