@@ -1,0 +1,88 @@
+"""What the image installs: nothing but tested versions, each file known by its hash, none that calls home."""
+
+import re
+import tomllib
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+CPU, CUDA = ROOT / "docker" / "requirements.txt", ROOT / "docker" / "requirements-cuda.txt"
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+
+
+def read_pins(path):
+    """Requirements by name, each with what follows it: its hashes."""
+    text = re.sub(r"\\\n|^#.*$", "", path.read_text(), flags=re.MULTILINE)
+    lines = (line.partition(" --") for line in text.splitlines() if line.strip())
+    pins = [(Requirement(pin), dashes + options) for pin, dashes, options in (map(str.strip, line) for line in lines)]
+    return {canonicalize_name(pin.name): (pin, options) for pin, options in pins}
+
+
+@pytest.fixture(scope="module")
+def pins():
+    return read_pins(CPU)
+
+
+def is_met(requirement, pins):
+    name = canonicalize_name(requirement.name)
+    return name in pins and all(requirement.specifier.contains(lock.version) for lock in pins[name][0].specifier)
+
+
+def applies(requirement):
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+
+
+def test_every_pin_is_the_version_that_the_tests_passed_with(pins):
+    tested = {name: pin.specifier for name, (pin, _) in read_pins(ROOT / ".ci" / "constraints.txt").items()}
+    assert pins
+    assert {name: pin.specifier for name, (pin, _) in pins.items()} == {name: tested.get(name) for name in pins}
+
+
+@pytest.mark.parametrize("path", [CPU, CUDA], ids=lambda path: path.stem)
+def test_every_pin_is_one_version_with_hashes_and_nothing_else(path):
+    for pin, options in read_pins(path).values():
+        assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
+        assert options, pin
+        assert [option for option in options.split() if not HASH.fullmatch(option)] == [], pin
+
+
+def test_what_the_service_asks_for_at_run_time_is_locked(pins):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = map(Requirement, [*project["dependencies"], *extras["serve"], *extras["int8"]])
+    assert [str(requirement) for requirement in asked if not is_met(requirement, pins)] == []
+
+
+def test_what_the_locked_packages_ask_for_is_locked_but_for_telemetry(pins):
+    locked = pins | read_pins(CUDA)  # the torch of these tests may be of either build
+    asked = [Requirement(line) for name, (pin, _) in pins.items() if applies(pin) for line in requires(name) or ()]
+    missing = {asking.name for asking in asked if applies(asking) and not is_met(asking, locked)}
+    assert missing == {"openvino-telemetry"}
+
+
+def test_no_package_collects_telemetry(pins):
+    # fastapi imports the interfaces of OpenTelemetry; without its SDK nothing is behind them.
+    assert [name for name in pins if "telemetry" in name] == ["opentelemetry-api"]
+
+
+def test_only_the_build_of_torch_for_cuda_brings_its_libraries(pins):
+    libraries = re.compile(r"cuda-|nvidia-|triton")
+    assert [name for name in pins if libraries.match(name)] == []
+    assert [name for name in read_pins(CUDA) if not libraries.match(name)] == []
+
+
+@pytest.mark.parametrize("path", [CPU, CUDA], ids=lambda path: path.stem)
+def test_a_lock_names_no_address(path):
+    assert "://" not in path.read_text()
+
+
+def test_the_image_takes_packages_from_the_locks_alone():
+    commands = re.sub(r"\\\n", "", (ROOT / "docker" / "Dockerfile").read_text())
+    installs = re.findall(r"pip install .*", commands)
+    assert len(installs) == 3
+    assert all("--no-deps" in install for install in installs)
+    assert ["--require-hashes" in install or "--no-build-isolation" in install for install in installs] == [True] * 3
