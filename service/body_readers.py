@@ -9,11 +9,10 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from service.archive import ZIP_PART
 from service.errors import UploadError
 from service.segmentation.case import ROLE_OF_ENDING, ending_of, role_of
 from service.spool import Spool
-
-ZIP_PART = "file"  # a raw zip counts as this part
 
 
 class SpooledFiles:

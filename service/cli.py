@@ -12,8 +12,8 @@ from pathlib import Path
 import uvicorn
 
 from service.app import create_app
-from service.device import keep_heap_small
 from service.errors import BenchError, RequestError, SettingsError
+from service.heap import keep_heap_small
 from service.lifetime import Lifetime
 from service.log import start_logging
 from service.phantom import encode_phantom, make_phantom, zip_files

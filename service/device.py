@@ -1,15 +1,11 @@
 """The device that computes, and how much of it."""
 
-import ctypes
 import os
 from pathlib import Path
 
 import torch
 
 from service.errors import SettingsError
-
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # glibc's numbers for these parameters of mallopt
-LARGE_ARRAY_BYTES = 8 * 2**20  # a volume of BraTS size is larger; smaller arrays are better reused
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, or "max", in each period of microseconds
 
@@ -33,23 +29,6 @@ def limit_memory(device: torch.device, mib: int) -> None:
     if device.type == "cuda":
         share = mib * 2**20 / torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(share, 1.0), device)
-
-
-def keep_heap_small() -> None:
-    """Have glibc, where it is the allocator, hold little that is not in use; to be called before any thread starts.
-
-    Left alone it raises its threshold to 32 MiB after a while, and keeps volumes, some 300 MiB of them, for reuse; and
-    it gives each thread a heap of its own, whose unused pieces no other thread can have.
-    """
-    if hasattr(allocator := ctypes.CDLL(None), "mallopt"):
-        allocator.mallopt(M_MMAP_THRESHOLD, LARGE_ARRAY_BYTES)
-        allocator.mallopt(M_ARENA_MAX, 1)
-
-
-def return_freed_memory() -> None:
-    """Give back what smaller arrays have left unused in glibc's heaps; else these grow over many cases."""
-    if hasattr(allocator := ctypes.CDLL(None), "malloc_trim"):
-        allocator.malloc_trim(0)
 
 
 def peak_memory_mib(device: torch.device) -> float | None:

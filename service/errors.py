@@ -2,6 +2,7 @@
 
 RequestError
 ├── BrokenArchiveError          the zip is damaged, encrypted or not a zip
+├── UnsafeArchiveError          the zip is made as only one is that is to do harm
 ├── TooLargeError               the body, or what it unpacks to, is over a limit
 ├── UnsupportedMediaTypeError   a body that is neither a zip nor multipart
 ├── NotAcceptableError          no media type that the client accepts
@@ -14,8 +15,9 @@ RequestError
 ├── JobNotFoundError            no such job: unknown, removed or expired
 ├── JobNotFinishedError         the result of a job that waits or runs
 ├── LostFileError               a file of a job that is gone from the disk, or unreadable
-└── CrashError                  a job during which the process ended again and again
+└── CrashError                  a case that ends, or holds up for ever, the process that works on it
 
+DecodingError                   reading a case failed for a reason of our own
 SettingsError                   the service is set up wrongly; it does not start
 BenchError                      a measurement that came to nothing
 """
@@ -31,6 +33,10 @@ class RequestError(Exception):
 
 class BrokenArchiveError(RequestError):
     """The zip is damaged, encrypted or not a zip."""
+
+
+class UnsafeArchiveError(RequestError):
+    """The zip is made as only one is that is to do harm."""
 
 
 class TooLargeError(RequestError):
@@ -82,7 +88,11 @@ class LostFileError(RequestError):
 
 
 class CrashError(RequestError):
-    """A job during which the process ended again and again."""
+    """A case that ends, or holds up for ever, the process that works on it."""
+
+
+class DecodingError(Exception):
+    """Reading a case failed for a reason of our own."""
 
 
 class SettingsError(Exception):

@@ -1,17 +1,20 @@
 """What lives as long as the process: it loads, works through the queue, and ends in order."""
 
 import logging
+from contextlib import closing
 
 import torch
 from anyio import create_task_group, to_thread
 
 from service import phantom
+from service.decoder import Decoder
 from service.device import choose_device, choose_precision, limit_memory, usable_cpus
 from service.disk import JobsOnDisk
 from service.errors import NotReadyError, SettingsError
 from service.metrics import Load, Metrics
 from service.queue import Queue
 from service.segmentation.errors import WeightsError
+from service.segmentation.model import Model
 from service.segmentation.pipeline import segment
 from service.segmentation.predict import fit_memory
 from service.segmentation.weights import load_model
@@ -64,17 +67,16 @@ class Lifetime:
     async def _run(self) -> None:
         spool = await to_thread.run_sync(Spool, self.settings.spool, self.settings.max_spool_mib)
         try:
-            store = JobStore(spool.folder)
-            worker = await to_thread.run_sync(start_worker, self.settings)
-            self.metrics.describe(worker.model)
-            queue = Queue(worker, JobsOnDisk(spool, store), self.metrics, self.settings)
-            async with create_task_group() as tasks:
-                await tasks.start(queue.run)
-                self._queue = queue
-                log.info("Ready. To try it, in another terminal: %s", try_line(self.settings))
-                if self._grace_s is not None:
-                    queue.drain(self._grace_s)
-            store.close()
+            with closing(JobStore(spool.folder)) as store, closing(Decoder(self.settings.max_unpacked_mib)) as decoder:
+                model = await to_thread.run_sync(load_and_warm_up, self.settings)
+                self.metrics.describe(model)
+                queue = Queue(Worker(model, decoder), JobsOnDisk(spool, store), self.metrics, self.settings)
+                async with create_task_group() as tasks:
+                    await tasks.start(queue.run)
+                    self._queue = queue
+                    log.info("Ready. To try it, in another terminal: %s", try_line(self.settings))
+                    if self._grace_s is not None:
+                        queue.drain(self._grace_s)
         finally:
             spool.close()
 
@@ -84,7 +86,7 @@ def try_line(settings: Settings) -> str:
     return f"curl -sS --fail-with-body -F file=@case.zip -o result.zip http://{settings.host}:{settings.port}/segment"
 
 
-def start_worker(settings: Settings) -> Worker:
+def load_and_warm_up(settings: Settings) -> Model:
     """Load the weights and segment the phantom once: the first request must not pay for what only first calls do.
 
     Raises SettingsError or WeightsError.
@@ -97,4 +99,4 @@ def start_worker(settings: Settings) -> Worker:
     if device.type == "cuda":
         model = fit_memory(model)
     segment(phantom.encode_phantom(phantom.make_phantom(phantom.SLAB_GRID)), model)
-    return Worker(model, settings.max_unpacked_mib)
+    return model

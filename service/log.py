@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 log = logging.getLogger("glioserve")
 
-TALKATIVE = "nibabel.global", "python_multipart.multipart"  # they quote what a client sent
+TALKATIVE = "nibabel.global", "python_multipart.multipart"
 SILENT = logging.CRITICAL + 1
 
 
@@ -16,6 +16,11 @@ def start_logging() -> None:
     log.addHandler(logging.StreamHandler(sys.stdout))
     log.setLevel(logging.INFO)
     log.propagate = False
+    silence_libraries()
+
+
+def silence_libraries() -> None:
+    """Keep libraries from quoting what a client sent."""
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(SILENT)
 

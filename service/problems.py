@@ -37,6 +37,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     core.IntensityError: Kind(422, "intensities", "Unusable intensities"),
     core.LabelError: Kind(422, "labels", "Unknown ground truth labels"),
     errors.BrokenArchiveError: Kind(400, "broken-archive", "Not a readable zip"),
+    errors.UnsafeArchiveError: Kind(400, "unsafe-archive", "A zip that could do harm"),
     errors.TooLargeError: Kind(413, "too-large", "Too large"),
     errors.UnsupportedMediaTypeError: Kind(415, "media-type", "Unsupported media type"),
     errors.NotAcceptableError: Kind(406, "not-acceptable", "No acceptable media type"),

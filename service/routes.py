@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from service.answer import GZIP, ZIP, Answer, choose_media_type, encode_answer
-from service.body_readers import ZIP_PART
+from service.archive import ZIP_PART
 from service.errors import NotReadyError, QueueFullError
 from service.jobs import Job, new_job
 from service.lifetime import Lifetime

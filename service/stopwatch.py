@@ -26,8 +26,12 @@ class Stopwatch:
         self.timings_ms[name] = round(self.timings_ms.get(name, 0) + 1000 * (perf_counter() - started), 1)
 
     def advance(self, network: str, done: int, of: int) -> None:
-        """Note how far a network is; ends the case, from within its thread, once its task is cancelled."""
+        """Note how far a network is, and check."""
         self.slices[network] = SlicesDone(done=done, of=of)
+        self.check()
+
+    def check(self) -> None:
+        """End the case, from within its thread, once its task is cancelled."""
         from_thread.check_cancelled()
 
     @property

@@ -1,15 +1,14 @@
 """The body of POST /segment, a zip or multipart with one zip or one part a modality, on its way to the spool."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from anyio import fail_after, to_thread
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from service.archive import read_zip
+from service.archive import ZIP_PART
 from service.body_limit import announced_bytes
-from service.body_readers import ZIP_PART, MultipartReader, SpooledFiles, ZipReader
+from service.body_readers import MultipartReader, SpooledFiles, ZipReader
 from service.errors import StalledUploadError, UnsupportedMediaTypeError, UploadError
 from service.segmentation.case import ROLE_OF_ENDING
 from service.settings import MIB, Settings
@@ -36,14 +35,6 @@ async def receive_upload(request: Request, spool: Spool, job_id: str, settings: 
         await to_thread.run_sync(reader.write, piece)
     await to_thread.run_sync(reader.end)
     return files.digest
-
-
-def unpack(folder: Path, max_unpacked_mib: int) -> dict[str, bytes]:
-    """The NIfTI files of a received upload by name, in memory. Raises what read_zip raises, and OSError."""
-    if (path := folder / ZIP_PART).exists():
-        with path.open("rb") as file:
-            return read_zip(file, max_unpacked_mib)
-    return {f"{part.name}.nii": part.read_bytes() for part in folder.iterdir()}
 
 
 def _reader(content_type: str, files: SpooledFiles) -> ZipReader | MultipartReader:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.device import return_freed_memory
+from service.decoder import Decoder
+from service.heap import return_freed_memory
 from service.jobs import Job
 from service.report import make_report
 from service.schemas import Report
@@ -14,7 +15,6 @@ from service.segmentation.model import Model
 from service.segmentation.pipeline import PredictedCase, PreparedCase, finish, predict, prepare
 from service.segmentation.volume import encode_nifti
 from service.stopwatch import Stopwatch
-from service.upload import unpack
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Worker:
     """A resident model, and what is done with it. No two calls of one step may run at once."""
 
     model: Model
-    max_unpacked_mib: int
+    decoder: Decoder
 
     def steps(self, job: Job) -> tuple[Callable[[Any], Any], ...]:
         """The steps of a job: the first takes the folder of its upload, each other what came of the one before."""
@@ -34,13 +34,10 @@ class Worker:
         )
 
     def prepare(self, folder: Path, stopwatch: Stopwatch) -> PreparedCase:
-        """Read and normalise the upload in a folder. Raises RequestError, InputError or OSError."""
-        with stopwatch.stage("unpack"):
-            files = unpack(folder, self.max_unpacked_mib)
-        case = prepare(files, self.model, stopwatch)
-        del files
-        return_freed_memory()
-        return case
+        """Read and normalise the upload in a folder. Raises RequestError, InputError or DecodingError."""
+        with stopwatch.stage("decode"):
+            case = self.decoder.read(folder, stopwatch.check)
+        return prepare(case, self.model, stopwatch)
 
     def predict(self, case: PreparedCase, stopwatch: Stopwatch) -> PredictedCase:
         """Run the networks."""

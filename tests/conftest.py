@@ -1,6 +1,7 @@
 """A phantom, networks with known answers, and a service that holds them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from service.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
 from service.segmentation.model import Model
 from service.segmentation.volume import Volume
 from service.settings import Settings
-from service.worker import Worker
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +70,8 @@ def gated(gate: Gate, model: Model, weights: Path, tmp_path: Path) -> Iterator[T
     """A service, started, whose first network waits at the gate, and where two cases may wait."""
     settings = Settings(weights=weights, device="cpu", spool=tmp_path / "spool", max_waiting=2, grace_s=0.2)
     with ready_client(settings) as client:
-        client.app.state.lifetime.queue.worker = Worker(gated_model(gate, model), max_unpacked_mib=128)
+        queue = client.app.state.lifetime.queue
+        queue.worker = replace(queue.worker, model=gated_model(gate, model))
         yield client
         gate.let.set()
 

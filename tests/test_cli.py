@@ -8,8 +8,8 @@ import httpx2
 import pytest
 from serving import GLIOSERVE, free_port, served
 
-from service.archive import read_zip
-from service.segmentation.case import read_case
+from service.archive import open_zip
+from service.segmentation.case import read_case_from
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_spool_that_is_no_folder_stops_the_service(weights, tmp_path):
 
 def test_the_phantom_is_a_case_with_ground_truth(tmp_path):
     subprocess.run([GLIOSERVE, "phantom", tmp_path / "case.zip"], check=True, capture_output=True)
-    with (tmp_path / "case.zip").open("rb") as file:
-        case = read_case(read_zip(file, max_unpacked_mib=128))
+    with (tmp_path / "case.zip").open("rb") as file, open_zip(file, max_unpacked_mib=128) as files:
+        case = read_case_from(files)
     assert case.ground_truth is not None
     assert case.grid.shape == (240, 240, 155)

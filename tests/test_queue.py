@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from time import sleep
 
@@ -18,7 +19,6 @@ from test_segment import problem_of
 
 from service.app import create_app
 from service.settings import Settings
-from service.worker import Worker
 
 NOBODY = 65534
 
@@ -68,7 +68,7 @@ def test_a_client_that_hangs_up_takes_its_case_along(gate, model, settings, phan
     app = create_app(settings)
     with listening(app) as address:
         queue = app.state.lifetime.queue
-        queue.worker = Worker(gated_model(gate, model), max_unpacked_mib=128)
+        queue.worker = replace(queue.worker, model=gated_model(gate, model))
         running = send_and_keep(address, phantom_zip)
         assert gate.asked.wait(timeout=60)
         decoded = send_and_keep(address, phantom_zip)

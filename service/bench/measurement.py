@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from service.archive import read_zip
+from service.archive import open_zip
 from service.bench.device_memory import predict_peak_mib
 from service.bench.paper_size import time_paper_size
 from service.bench.peak_rate import matrix_gflop_s, network_gflop
 from service.bench.server import Server, running_server
 from service.device import choose_device, usable_cpus
-from service.segmentation.case import read_case
+from service.segmentation.case import read_case_from
 from service.segmentation.model import SLICE_BATCH
 from service.segmentation.network import precision_name
 from service.segmentation.normalise import normalise
@@ -68,7 +68,8 @@ def measure(case: bytes, settings: Settings) -> Measurement:
     torch.set_num_threads(settings.threads or usable_cpus())
     service = _measure_service(case)
     model = load_model(settings.weights, torch.device("cpu"))
-    normalised = normalise(read_case(read_zip(BytesIO(case), settings.max_unpacked_mib)).images)
+    with open_zip(BytesIO(case), settings.max_unpacked_mib) as files:
+        normalised = normalise(read_case_from(files).images)
     gflop = network_gflop(model, normalised)
     network_s = sum(ms for stage, ms in service["stages_ms"].items() if stage.startswith("predict")) / 1000
     predicted_mib = {

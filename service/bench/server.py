@@ -46,26 +46,32 @@ class Server:
         return report
 
     def resident_mib(self) -> float:
-        """Resident memory of the process now."""
+        """Resident memory of its processes now; what two of them share counts twice."""
         return self._status_mib("VmRSS")
 
     def peak_resident_mib(self) -> float:
-        """The most resident memory that the process has had."""
+        """The sum of the most resident memory that each of its processes has had, at whatever moments."""
         return self._status_mib("VmHWM")
 
     def cpu_s(self) -> float:
-        """Seconds that its threads together have kept CPUs busy."""
-        user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        """Seconds that the threads of its processes have kept CPUs busy."""
+        times = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in self._pids]
+        return sum(int(user) + int(system) for user, system in times) / os.sysconf("SC_CLK_TCK")
 
     def restart_peak(self) -> None:
         """Count the peak from now on."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        for pid in self._pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    @property
+    def _pids(self) -> list[int]:
+        """The service, and the process that reads uploads for it."""
+        children = Path(f"/proc/{self.pid}/task").glob("*/children")
+        return [self.pid, *(int(pid) for tasks in children for pid in tasks.read_text().split())]
 
     def _status_mib(self, name: str) -> float:
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        [line] = (line for line in lines if line.startswith(f"{name}:"))
-        return int(line.split()[1]) / 1024  # the kernel writes kB
+        lines = [line for pid in self._pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+        return sum(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024  # the kernel writes kB
 
 
 @contextmanager

@@ -2,16 +2,18 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from io import BytesIO
 from pathlib import PurePosixPath
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from service.segmentation.errors import GeometryError, ModalityError
-from service.segmentation.volume import Grid, Volume, decode_nifti
+from service.segmentation.volume import Grid, Volume, open_nifti
 
 AFFINE_TOLERANCE_MM = 1e-3
 
@@ -89,16 +91,25 @@ def assign_roles(names: Iterable[str]) -> dict[str, str]:
 
 
 def read_case(files: Mapping[str, bytes]) -> Case:
-    """The case in a set of NIfTI files given by name; files of other names are left alone.
+    """The case in a set of NIfTI files given by name. Raises what `read_case_from` raises."""
+    return read_case_from({name: BytesIO(data) for name, data in files.items()})
 
+
+def read_case_from(
+    files: Mapping[str, BinaryIO], allocate: Callable[[str, int], Any] = lambda _, size_bytes: bytearray(size_bytes)
+) -> Case:
+    """The case in a set of open NIfTI files given by name; files of other names are left alone.
+
+    No voxel is read, and no memory for voxels taken by `allocate` (role and bytes to writable buffer), before every
+    header was found good.
     Raises ModalityError, MalformedImageError, OversizedImageError or GeometryError.
     """
-    roles = assign_roles(files)
+    images = {role: open_nifti(files[name], role) for role, name in assign_roles(files).items()}
+    for role, image in images.items():
+        _check_same_grid(role, image.grid, images[Modality.T1].grid)
     with ThreadPoolExecutor() as threads:
-        decoded = threads.map(decode_nifti, (files[name] for name in roles.values()), roles)
-        volumes = dict(zip(roles, decoded, strict=True))
-    for role, volume in volumes.items():
-        _check_same_grid(role, volume.grid, volumes[Modality.T1].grid)
+        read = threads.map(lambda image: image.read(allocate(image.name, image.size_bytes)), images.values())
+        volumes = dict(zip(images, read, strict=True))
     return Case({modality: volumes[modality] for modality in Modality}, volumes.get(GROUND_TRUTH))
 
 

@@ -14,7 +14,6 @@ from service.segmentation.volume import Grid, Volume
 LPS_AXES = np.diag([-1.0, -1.0, 1.0])  # columns: the steps of an LPS, 1 mm grid in RAS+ millimetres
 MAX_EXTENT_MM = 512
 MAX_WORKING_VOXELS = 2**25  # 1 mm voxels: a cube of 32 cm, beyond any head
-MAX_CONDITION = 1e4  # longest over shortest step of an affine: beyond it an axis is as good as missing
 COINCIDENCE_MM = 0.1  # grids whose corners lie nearer than this are one lattice: nothing is interpolated
 
 
@@ -22,10 +21,8 @@ def working_grid(grid: Grid) -> Grid:
     """The LPS, 1 mm grid (axial slices along the last axis) on which the networks work.
 
     A grid that is axis-aligned with 1 mm voxels keeps its own lattice, reordered; any other is covered by a new one.
-    Raises GeometryError for an affine that is not finite and invertible, and for a field of view beyond 512 mm or 34 l.
+    Raises GeometryError for a field of view beyond 512 mm or 34 l.
     """
-    if not np.isfinite(grid.affine).all() or np.linalg.cond(grid.affine[:3, :3]) > MAX_CONDITION:
-        raise GeometryError(f"Affine: expected finite and invertible, found {grid.affine.tolist()}.")
     corners_lps = _corners(grid) @ LPS_AXES
     low, high = corners_lps.min(axis=0), corners_lps.max(axis=0)
     if (high - low).max() > MAX_EXTENT_MM:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.segmentation.case import read_case
+from service.segmentation.case import Case, read_case
 from service.segmentation.geometry import resample_mask
 from service.segmentation.labels import EnhancingLabel, Region, RegionMasks, label_map, region_masks
 from service.segmentation.measure import Agreement, agreements
@@ -67,15 +67,18 @@ def segment(
 
     Raises an InputError (see errors) where the case cannot be segmented as it was sent.
     """
-    return finish(predict(prepare(files, model, watch), model, watch), enhancing, watch)
-
-
-def prepare(files: Mapping[str, bytes], model: Model, watch: Watch = UNWATCHED) -> PreparedCase:
-    """The first step of `segment`: read, normalise, lay out as slices. Raises what it raises; the others do not."""
     with watch.stage("decode"):
         case = read_case(files)
-        truth = _checked_labels(case.ground_truth) if case.ground_truth else None
+    return finish(predict(prepare(case, model, watch), model, watch), enhancing, watch)
+
+
+def prepare(case: Case, model: Model, watch: Watch = UNWATCHED) -> PreparedCase:
+    """The first step of `segment` once the case is read: normalise, lay out as slices.
+
+    Raises GeometryError, IntensityError or LabelError; the steps after it raise nothing of the kind.
+    """
     with watch.stage("normalise"):
+        truth = _checked_labels(case.ground_truth) if case.ground_truth else None
         normalised = normalise(case.images)
         slices = axial_slices(model, normalised.scores)
     return PreparedCase(Frame(case.grid, truth, normalised.without_scores()), slices)

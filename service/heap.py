@@ -1,0 +1,23 @@
+"""How much unused memory glibc, where it is the allocator, keeps for later."""
+
+import ctypes
+
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # glibc's numbers for these parameters of mallopt
+LARGE_ARRAY_BYTES = 8 * 2**20  # a volume of BraTS size is larger; smaller arrays are better reused
+
+
+def keep_heap_small() -> None:
+    """Have glibc hold little that is not in use; to be called before any thread starts.
+
+    Left alone it raises its threshold to 32 MiB after a while, and keeps volumes, some 300 MiB of them, for reuse; and
+    it gives each thread a heap of its own, whose unused pieces no other thread can have.
+    """
+    if hasattr(allocator := ctypes.CDLL(None), "mallopt"):
+        allocator.mallopt(M_MMAP_THRESHOLD, LARGE_ARRAY_BYTES)
+        allocator.mallopt(M_ARENA_MAX, 1)
+
+
+def return_freed_memory() -> None:
+    """Give back what smaller arrays have left unused in glibc's heaps; else these grow over many cases."""
+    if hasattr(allocator := ctypes.CDLL(None), "malloc_trim"):
+        allocator.malloc_trim(0)

@@ -1,0 +1,122 @@
+"""The process that reads uploads: what ends it does not end the service."""
+
+import os
+import resource
+import signal
+from contextlib import closing
+from pathlib import Path
+from threading import Timer
+
+import pytest
+from hostile import files, zip_of
+from serving import wait_until
+
+from service import decoder as service_decoder
+from service import decoding
+from service.decoder import Decoder
+from service.errors import BrokenArchiveError, CrashError, DecodingError, TooLargeError
+from service.segmentation.case import read_case
+
+
+@pytest.fixture
+def decoder():
+    with closing(Decoder(max_unpacked_mib=1)) as decoder:
+        yield decoder
+
+
+@pytest.fixture
+def upload(tmp_path):
+    """The folder of an upload that is fine."""
+    (tmp_path / "file").write_bytes(zip_of(files()))
+    return tmp_path
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """The folder of an upload that nobody ever finishes to read."""
+    folder = tmp_path / "endless"
+    folder.mkdir()
+    os.mkfifo(folder / "file")
+    return folder
+
+
+def test_a_case_is_the_same_as_if_it_were_read_here(decoder, upload):
+    here, there = read_case(files()), decoder.read(upload)
+    assert all((there.images[modality].voxels == volume.voxels).all() for modality, volume in here.images.items())
+    assert all((there.images[modality].affine == volume.affine).all() for modality, volume in here.images.items())
+    assert there.ground_truth is None
+
+
+def test_what_is_wrong_with_an_upload_is_told_by_its_own_error(decoder, upload):
+    (upload / "file").write_bytes(b"no zip")
+    with pytest.raises(BrokenArchiveError, match="expected a whole zip"):
+        decoder.read(upload)
+
+
+def test_a_crash_is_told_and_the_next_case_is_read(decoder, upload, endless):
+    Timer(0.5, os.kill, [decoder.pid, signal.SIGSEGV]).start()
+    with pytest.raises(CrashError, match="what reads it crashed"):
+        decoder.read(endless)
+    assert decoder.read(upload).grid.shape == (8, 9, 10)
+
+
+def test_a_process_that_died_between_two_cases_is_replaced(decoder, upload):
+    decoder.read(upload)
+    os.kill(decoder.pid, signal.SIGKILL)
+    wait_until(lambda: decoder.ended)
+    assert decoder.read(upload).grid.shape == (8, 9, 10)
+
+
+def test_an_endless_case_is_ended(decoder, upload, endless, monkeypatch):
+    monkeypatch.setattr(service_decoder, "MAX_SECONDS", 0.3)
+    with pytest.raises(CrashError, match=r"in 0\.3 s"):
+        decoder.read(endless)
+    monkeypatch.undo()
+    assert decoder.read(upload).grid.shape == (8, 9, 10)
+
+
+def test_who_waits_for_a_case_may_end_it(decoder, upload, endless):
+    with pytest.raises(KeyboardInterrupt):
+        decoder.read(endless, check=lambda: signal.raise_signal(signal.SIGINT))
+    assert decoder.read(upload).grid.shape == (8, 9, 10)
+
+
+def test_signals_that_are_meant_for_the_service_do_not_end_the_process(decoder, upload):
+    decoder.read(upload)
+    os.kill(decoder.pid, signal.SIGTERM)
+    os.kill(decoder.pid, signal.SIGINT)
+    decoder.read(upload)
+    assert not decoder.ended
+
+
+def test_the_process_has_limits_and_dumps_no_core(decoder, upload):
+    decoder.read(upload)
+    assert resource.prlimit(decoder.pid, resource.RLIMIT_AS)[0] == decoding.MAX_MEMORY_MIB * 2**20
+    assert resource.prlimit(decoder.pid, resource.RLIMIT_CORE) == (0, 0)
+    assert Path(f"/proc/{decoder.pid}/oom_score_adj").read_text() == "1000\n"
+
+
+@pytest.mark.parametrize(
+    ("failure", "name", "words"),
+    [
+        (MemoryError(), TooLargeError.__name__, "MiB of memory"),
+        (TypeError("DOE^JANE"), DecodingError.__name__, "TypeError in test_decoder.py"),
+    ],
+)
+def test_a_failure_is_told_without_the_words_of_the_file(failure, name, words, monkeypatch):
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr(decoding, "open_upload", fail)
+    reply, shared = decoding.read_upload("folder", max_unpacked_mib=1)
+    assert reply["error"] == name
+    assert words in reply["message"]
+    assert "DOE" not in reply["message"]
+    assert shared == []
+
+
+def test_the_memory_of_a_case_is_given_back(decoder, upload):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        decoder.read(upload)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
