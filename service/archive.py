@@ -28,7 +28,17 @@ ENCRYPTED_FLAGS = 0x01 | 0x40 | 0x2000  # the data, strongly, and the list of en
 ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:")
 NESTED = re.compile(r"\.(zip|7z|rar|tar|tgz|bz2|xz|zst|(?<!\.nii\.)gz)$", re.IGNORECASE)
 
-DAMAGE = (BadZipFile, LargeZipFile, struct.error, zlib.error, EOFError, OSError, ValueError, OverflowError)
+DAMAGE = (
+    BadZipFile,
+    LargeZipFile,
+    NotImplementedError,  # an entry that asks for a later version of the format, or is a patch to another
+    struct.error,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+)
 
 
 @contextmanager

@@ -147,6 +147,8 @@ ARCHIVES: Mapping[str, Hostile] = {
     "encrypted": Hostile(lambda: patched(zip_of(files()), 8, "<H", 1), 400, "broken-archive", "password"),
     "bzip2": Hostile(lambda: zip_of(files(), ZIP_BZIP2), 400, "broken-archive", "stored or deflated"),
     "lzma": Hostile(lambda: zip_of(files(), ZIP_LZMA), 400, "broken-archive", "stored or deflated"),
+    "of a later version": Hostile(lambda: patched(zip_of(files()), 6, "<H", 64), 400, "broken-archive", "whole zip"),
+    "a patch": Hostile(lambda: patched(zip_of(files()), 8, "<H", 0x20), 400, "broken-archive", "whole zip"),
     "out of the folder": Hostile(lambda: with_entry(ZipInfo("a/../../t1.nii")), 400, "unsafe-archive", "leads out"),
     "out by backslashes": Hostile(lambda: with_entry(ZipInfo("a\\..\\..\\t1")), 400, "unsafe-archive", "leads out"),
     "absolute": Hostile(lambda: with_entry(ZipInfo("/etc/passwd")), 400, "unsafe-archive", "leads out"),
