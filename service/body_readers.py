@@ -14,6 +14,8 @@ from service.errors import UploadError
 from service.segmentation.case import ROLE_OF_ENDING, ending_of, role_of
 from service.spool import Spool
 
+UNKNOWN = "another name"  # in place of a part's name in messages: it may be a patient's
+
 
 class SpooledFiles:
     """The files of an upload, written to a job's folder, named by their parts: `file`, or the modality's ending."""
@@ -63,7 +65,7 @@ class MultipartReader:
 
     def __init__(self, files: SpooledFiles, boundary: bytes) -> None:
         self._files = files
-        self._names: list[str] = []  # as they were given, for messages; on disk only the closed set of endings
+        self._names: list[str] = []  # of a closed set, whatever was given: they go into messages, and onto the disk
         self._header_name, self._header_value, self._disposition = bytearray(), bytearray(), bytearray()
         self._data = bytearray()
         self._whole = False
@@ -107,16 +109,16 @@ class MultipartReader:
 
     def _begin_file(self) -> None:
         _, options = parse_options_header(self._disposition.decode("latin-1"))
-        self._names.append(options.get(b"name", b"").decode("utf-8", "replace"))
+        self._names.append(_known_name(options.get(b"name", b"").decode("utf-8", "replace")))
         if b"filename" not in options:
             self._names[-1] += " (a value, not a file)"
         if not _make_a_case(self._names):
             raise _unusable(self._names)
-        self._files.begin(ending_of(self._names[-1]))
+        self._files.begin(self._names[-1])
 
     def _flush(self) -> None:
         """Write what came of the current file. Called before the next one begins, and once a piece."""
-        self._files.append(ending_of(self._names[-1]), bytes(self._data))
+        self._files.append(self._names[-1], bytes(self._data))
         self._data.clear()
 
     def _note_end(self) -> None:
@@ -145,9 +147,14 @@ def _translated() -> Iterator[None]:
         raise UploadError("Multipart body: expected parts between boundaries, found something else.") from error
 
 
+def _known_name(name: str) -> str:
+    """The name of a part where it is one that may be, of a modality its ending alone; UNKNOWN of any other."""
+    return name if name == ZIP_PART else ending_of(name) if role_of(name) else UNKNOWN
+
+
 def _make_a_case(names: list[str]) -> bool:
     """Whether part names are one zip, or modalities, each once."""
-    return names == [ZIP_PART] or (all(map(role_of, names)) and len(set(map(ending_of, names))) == len(names))
+    return names == [ZIP_PART] or (all(map(role_of, names)) and len(set(names)) == len(names))
 
 
 def _unusable(names: list[str]) -> UploadError:
