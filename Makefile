@@ -11,8 +11,10 @@ CASE ?=
 SPLIT ?=
 BUILDER ?= docker build
 ADVISORIES ?= pypi
+MINUTES ?= 12
+HEADER ?=
 
-.PHONY: help setup serve check test train evaluate accuracy bench performance load openapi lock vulnerabilities sbom image
+.PHONY: help setup serve check test train evaluate accuracy bench performance load fuzz openapi lock vulnerabilities sbom image
 .DEFAULT_GOAL := help
 
 help:  ## tell what the words do
@@ -28,6 +30,10 @@ setup: .venv/.installed  ## make .venv with the tested versions of everything
 
 .venv/.supplied: .venv/.installed
 	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[supply]'
+	touch $@
+
+.venv/.fuzzing: .venv/.installed
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[fuzz]'
 	touch $@
 
 serve: setup  ## serve the bundled weights on 127.0.0.1:8000
@@ -57,6 +63,9 @@ performance: setup  ## draw docs/performance.png: memory over 100 requests, time
 
 load: setup  ## flood a server with a case, or CASE=zip, and write docs/load.md and docs/load.png
 	$(BIN)/python docs/load.py $(CASE)
+
+fuzz: .venv/.fuzzing  ## throw MINUTES of made-up inputs at readers and server; HEADER="Authorization: Bearer KEY"
+	$(BIN)/python tests/fuzz.py --minutes $(MINUTES) $(if $(HEADER),--header "$(HEADER)")
 
 build/brats: | setup
 	$(BIN)/python tests/real_cases.py $@
