@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from anyio import create_task_group
 from fastapi import FastAPI
 
-from service import body_limit, job_routes, observe, problems, routes
+from service import body_limit, job_routes, linger, observe, problems, routes
 from service.lifetime import Lifetime
 from service.settings import Settings
 
@@ -29,11 +29,13 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from another host
         redoc_url=None,
+        redirect_slashes=False,  # a path is known or it is not; a case is not to be sent twice
     )
     app.state.lifetime = lifetime
     app.include_router(routes.router)
     app.include_router(job_routes.router)
     app.add_middleware(body_limit.BodyLimit, max_mib=settings.max_upload_mib)
     app.add_middleware(observe.Observe, metrics=lifetime.metrics)
+    app.add_middleware(linger.Linger)
     problems.add_handlers(app)
     return app
