@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.log import log_line
 from service.metrics import Metrics
+from service.schemas import REQUEST_ID_HEADER
 
 REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)  # nothing that could forge a log line
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, section 3.2
@@ -32,10 +33,10 @@ class Observe:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given_id, traceparent = headers.get("x-request-id", ""), headers.get("traceparent", "")
+        given_id, traceparent = headers.get(REQUEST_ID_HEADER, ""), headers.get("traceparent", "")
         request_id = given_id if REQUEST_ID.fullmatch(given_id) else uuid4().hex
         facts: dict[str, object] = {}
-        scope.setdefault("state", {})["facts"] = facts
+        scope.setdefault("state", {}).update(facts=facts, request_id=request_id)
         status = 500
         started = perf_counter()
 
@@ -43,7 +44,7 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -10,9 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from service import errors
-from service.schemas import Problem
+from service.schemas import REQUEST_ID_HEADER, Problem
 from service.segmentation import errors as core
 
 MEDIA_TYPE = "application/problem+json"
@@ -107,12 +108,24 @@ async def _answer_invalid_parameter(request: Request, error: Exception) -> Respo
     return render(request, _problem(INVALID_PARAMETER, "; ".join(faults)))
 
 
-async def _answer_http_exception(_: Request, error: Exception) -> Response:
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
     """What the framework refuses by itself, such as an unknown path or method."""
     refusal = cast(HTTPException, error)
     title = HTTPStatus(refusal.status_code).phrase
     problem = Problem(type="about:blank", title=title, status=refusal.status_code, detail=refusal.detail)
-    return JSONResponse(problem.model_dump(), problem.status, refusal.headers, MEDIA_TYPE)
+    headers = refusal.headers
+    if refusal.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(_allowed_methods(request))}
+    return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """All methods of an address; the framework names those of the first of its routes alone."""
+    return [
+        method
+        for method in HTTPMethod
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 async def _answer_nobody(_: Request, __: Exception) -> Response:
@@ -121,7 +134,10 @@ async def _answer_nobody(_: Request, __: Exception) -> Response:
 
 
 async def _answer_internal(request: Request, error: Exception) -> Response:
-    return render(request, problem_of(error))
+    """What nobody foresaw: answered outside all middleware, so that the id by which the log is searched comes here."""
+    response = render(request, problem_of(error))
+    response.headers[REQUEST_ID_HEADER] = request.state.request_id
+    return response
 
 
 def _problem(kind: Kind, detail: str) -> Problem:

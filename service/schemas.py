@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.segmentation.labels import Region
 
+REQUEST_ID_HEADER = "X-Request-ID"
+
 
 class WireModel(BaseModel):
     """Frozen, and readable from the core's dataclasses."""

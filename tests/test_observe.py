@@ -40,6 +40,12 @@ def test_an_unusable_or_missing_request_id_is_replaced(given, client):
     assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-ID"])
 
 
+def test_a_failure_that_nobody_foresaw_has_its_request_id_too(client, monkeypatch):
+    monkeypatch.setattr(client.app.state.lifetime.metrics, "render", lambda _: 1 / 0)
+    response = client.get("/metrics", headers={"X-Request-ID": "ward-7:42"})
+    assert (response.status_code, response.headers["X-Request-ID"]) == (500, "ward-7:42")
+
+
 def test_a_traceparent_goes_to_the_log_and_nonsense_does_not(client, lines):
     client.get("/livez", headers={"traceparent": TRACEPARENT})
     client.get("/livez", headers={"traceparent": "nonsense"})
