@@ -30,12 +30,14 @@ async def get_job(job_id: str, queue: LoadedQueue, request: Request) -> Job:
 FoundJob = Annotated[Job, Depends(get_job)]
 
 
+@router.head("", include_in_schema=False)
 @router.get("", responses=problem_responses(404, 500, 503))
 async def status(job: FoundJob, queue: LoadedQueue) -> JobStatus:
     """Where a job is: its place in the queue, how far each network is, and how long it will probably take."""
     return queue.status(job)
 
 
+@router.head("/result", include_in_schema=False)
 @router.get("/result", response_class=Response, responses=ANSWER_RESPONSES | problem_responses(404, 406, 409, 500, 503))
 async def result(job: FoundJob, queue: LoadedQueue, media_type: MediaType, request: Request) -> Response:
     """What `POST /segment` would have answered; of a job that failed, the problem."""
@@ -59,6 +61,12 @@ async def events(job: FoundJob, queue: LoadedQueue) -> AsyncIterator[ServerSentE
         told = now.place, now.slices
         with move_on_after(SECONDS_BETWEEN_EVENTS):
             await job.ended.wait()
+
+
+@router.head("/events", include_in_schema=False)
+async def events_head(_: FoundJob) -> Response:
+    """What HEAD tells of the events: that there are some, at once, not when the job has ended."""
+    return Response(media_type=EventSourceResponse.media_type)
 
 
 @router.delete("", status_code=204, response_class=Response, responses=problem_responses(404, 503, 507))

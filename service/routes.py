@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from anyio import CancelScope, create_task_group
 from fastapi import APIRouter, Depends, Header, Query
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -63,12 +64,13 @@ async def get_queue(lifetime: Annotated[Lifetime, Depends(get_lifetime)]) -> Que
     return lifetime.queue
 
 
-async def get_media_type(accept: Annotated[str, Header(include_in_schema=False)] = "*/*") -> str:
+async def get_media_type(accept: Annotated[list[str], Header(include_in_schema=False)] = NO_PREFERENCE) -> str:
     """The form of answer that the client likes best; raises NotAcceptableError."""
-    return choose_media_type(accept)
+    return choose_media_type(",".join(accept))
 
 
 async def get_new_job(
+    request: Request,
     enhancing_label: Annotated[
         EnhancingLabel, Query(description="number of the enhancing tumour: 4 (BraTS to 2022) or 3 (from 2023)")
     ] = EnhancingLabel.BRATS_2022,
@@ -80,6 +82,8 @@ async def get_new_job(
     ] = None,
 ) -> Job:
     """The job that a request asks for."""
+    _check_once("query", "enhancing_label", request.query_params.getlist("enhancing_label"))
+    _check_once("header", "Idempotency-Key", request.headers.getlist("Idempotency-Key"))
     preferences = [preference.partition(";")[0].strip().lower() for preference in ",".join(prefer).split(",")]
     return new_job(enhancing_label, detached=RESPOND_ASYNC in preferences, idempotency_key=idempotency_key)
 
@@ -115,6 +119,7 @@ async def segment(request: Request, queue: LoadedQueue, media_type: MediaType, n
     return render_outcome(await queue.outcome(job), media_type, request)
 
 
+@router.head("/models", include_in_schema=False)
 @router.get("/models")
 async def models(queue: LoadedQueue) -> list[Card]:
     """The cards of the networks that answer."""
@@ -139,6 +144,7 @@ async def readyz(queue: LoadedQueue) -> Health:
     return Health(status="ready")
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=Response)
 async def metrics(lifetime: Annotated[Lifetime, Depends(get_lifetime)]) -> Response:
     """Counters and gauges in the text format of Prometheus."""
@@ -155,6 +161,12 @@ def render_outcome(outcome: Answer | Problem, media_type: str, request: Request)
     if isinstance(outcome, Problem):
         return render(request, outcome)
     return Response(encode_answer(media_type, outcome), media_type=media_type)
+
+
+def _check_once(place: str, name: str, values: list[str]) -> None:
+    """Refuse a parameter that came twice: which one was meant? Raises RequestValidationError."""
+    if len(values) > 1:
+        raise RequestValidationError([{"loc": (place, name), "msg": f"expected once, found {len(values)} times"}])
 
 
 async def _wait_for(job: Job, request: Request) -> None:

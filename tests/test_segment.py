@@ -239,9 +239,10 @@ def test_another_enhancing_label_is_422(client, phantom_zip):
     [{"zip": b""}, {"file": b"", "t1": b""}, {"t1": b"", "brain": b""}],
     ids=["wrong name", "both forms", "unknown modality"],
 )
-def test_parts_that_make_no_case_are_400_and_named(client, files):
+def test_parts_that_make_no_case_are_400_and_named_if_they_are_known(client, files):
     detail = problem_of(client.post("/segment", files=files), 400, "malformed-upload")
-    assert all(name in detail for name in files)
+    found = [name if name in ("file", "t1") else "another name" for name in files]
+    assert detail.endswith(f"found {', '.join(found)}.")
 
 
 def test_a_part_that_is_no_file_is_400(client):
@@ -286,6 +287,21 @@ def test_a_part_named_like_a_path_is_only_a_modality(client, phantom_files):
     assert client.post("/segment", **request).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "disposition",
+    [b'name="DOE^JANE"; filename="x"', b'name="DOE^JANE"', b'name="DOE^JANE_t1"; filename="x"', b'name="DOE^JANE_t1"'],
+)
+def test_no_message_quotes_the_name_of_a_part(disposition, client):
+    response = client.post("/segment", **multipart(part(disposition), part(disposition)))
+    assert "DOE" not in problem_of(response, 400, "malformed-upload")
+
+
+@pytest.mark.parametrize("headers", [b"X: " + b"y" * 9000, b"y" * 9000 + b": X", b"\r\n".join([b"X: y"] * 3000)])
+def test_a_part_with_endless_headers_is_400(headers, client):
+    request = multipart(headers + b"\r\n" + part(b'name="file"; filename="x"'))
+    problem_of(client.post("/segment", **request), 400, "malformed-upload")
+
+
 def test_a_boundary_that_no_parser_takes_is_400(client):
     headers = {"Content-Type": f"multipart/form-data; boundary={'x' * 5000}"}
     problem_of(client.post("/segment", content=b"x", headers=headers), 400, "malformed-upload")
@@ -306,6 +322,42 @@ def test_an_unknown_path_and_method_are_problems_too(client):
         assert response.status_code == status
         assert response.headers["content-type"] == "application/problem+json"
         assert response.json()["type"] == "about:blank"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", "/segment", "POST"), ("PUT", "/jobs/x", "DELETE, GET, HEAD"), ("POST", "/metrics", "GET, HEAD")],
+)
+def test_a_method_that_an_address_lacks_is_told_all_that_it_has(method, path, allowed, client):
+    response = client.request(method, path)
+    assert (response.status_code, response.headers["Allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/models", "/metrics", "/openapi.json"])
+def test_what_can_be_got_has_a_head(path, client):
+    assert client.head(path).status_code == 200
+
+
+def test_a_slash_too_much_is_an_unknown_path(client, phantom_zip):
+    assert client.post("/segment/", files={"file": phantom_zip}, follow_redirects=False).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "doubled",
+    [
+        {"params": [("enhancing_label", "3"), ("enhancing_label", "4")]},
+        {"headers": [("Idempotency-Key", "one"), ("Idempotency-Key", "other")]},
+    ],
+)
+def test_a_parameter_that_comes_twice_is_refused(doubled, client, phantom_zip):
+    response = client.post("/segment", files={"file": phantom_zip}, **doubled)
+    assert "expected once, found 2 times" in problem_of(response, 422, "invalid-parameter")
+
+
+def test_accept_may_come_in_several_lines(client, phantom_zip):
+    headers = [("Accept", "text/html"), ("Accept", "application/json")]
+    response = client.post("/segment", files={"file": phantom_zip}, headers=headers)
+    assert response.headers["Content-Type"] == "application/json"
 
 
 def test_the_service_is_alive_and_ready(client):
