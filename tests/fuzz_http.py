@@ -1,0 +1,241 @@
+"""The service in a process of its own under requests that nobody would send."""
+
+import json
+import re
+import socket
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse
+from itertools import count
+from pathlib import Path
+from shutil import rmtree
+from threading import Lock
+from time import monotonic, sleep
+
+import h11
+import httpx2
+from fuzz_inputs import SECRET
+from fuzz_requests import Attempt, Requests
+from known_networks import known_model, save_model
+from prometheus_client.parser import text_string_to_metric_families
+from serving import served, wait_until
+
+from service.bench.server import Server
+from service.phantom import SLAB_GRID, make_phantom
+
+CLIENTS = 8
+WARM_UPS = 2000  # requests, before memory is measured
+SECONDS_OF_A_HANG = 30
+SECONDS_TO_SETTLE = 120
+MOST_MEMORY = 1.15  # times what there was before
+MOST_HEAD_BYTES = 2**14  # the limit of h11, and so of uvicorn
+FULL = 507  # a spool that is full is told so; that is no failure
+SETTINGS = {
+    "device": "cpu",
+    "precision": "float32",
+    "threads": 1,
+    "max_waiting": 2,  # so that some are refused
+    "max_upload_mib": 16,
+    "max_unpacked_mib": 64,
+    "max_spool_mib": 64,
+    "upload_pause_s": 3,
+    "keep_results_s": 20,
+}
+
+
+@dataclass
+class Tally:
+    """What the server did."""
+
+    requests: int = 0
+    seconds: float = 0
+    statuses: Counter[int | str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)  # 5xx, answers that break a rule, what is left in the end
+    hangs: list[str] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
+    left: int = 0  # folders of jobs on the spool
+    memory_ratio: float = 0
+
+
+def fuzz_http(seed: int, seconds: float, least: int, out: Path, header: str | None) -> Tally:
+    """Send requests for so many seconds, and longer where they are fewer than the least; then see what is left."""
+    folder = out / "http"
+    rmtree(folder, ignore_errors=True)
+    weights = save_model(folder.with_name("weights"), known_model(make_phantom(SLAB_GRID)))
+    tally, jobs = Tally(), Jobs()
+    with served(folder, weights=weights, **SETTINGS) as service:
+        server = Server(service.address, service.process.pid)
+        clients = [Client(server.address, f"{seed}:{number}", jobs, out) for number in range(CLIENTS)]
+        run(clients, Tally(), lambda tally: tally.requests < WARM_UPS)
+        settle(server.address, tally)
+        before_mib = server.resident_mib()
+        started = monotonic()
+
+        def goes_on(tally: Tally) -> bool:
+            passed = monotonic() - started
+            return passed < seconds or (tally.requests < least and passed < 3 * seconds)
+
+        run(clients, tally, goes_on)
+        tally.seconds = monotonic() - started
+        settle(server.address, tally)
+        tally.memory_ratio = server.resident_mib() / before_mib
+        clean_up(server.address, jobs, folder / "spool", tally, header)
+        if service.process.poll() is not None:
+            tally.failures.append(f"the server ended with {service.process.returncode}")
+    read_log(service.log, tally)
+    return tally
+
+
+class Jobs(list[str]):
+    """The ids that the server gave."""
+
+
+def run(clients: list["Client"], tally: Tally, goes_on: Callable[[Tally], bool]) -> None:
+    """Let every client send one request after the other."""
+    lock = Lock()
+
+    def send(client: Client) -> None:
+        while goes_on(tally):
+            client.send_next(tally, lock)
+
+    with ThreadPoolExecutor(len(clients)) as threads:
+        list(threads.map(send, clients))
+
+
+class Client:
+    """Sends the attempts of one seed, each over a connection of its own."""
+
+    def __init__(self, address: str, seed: str, jobs: Jobs, out: Path) -> None:
+        host, _, port = address.removeprefix("http://").partition(":")
+        self._address, self._requests, self._jobs = (host, int(port)), Requests(seed, jobs), jobs
+        self._seed, self._out, self._numbers = seed, out, count()
+
+    def send_next(self, tally: Tally, lock: Lock) -> None:
+        """Send the next one, and count what came of it."""
+        attempt, number = self._requests.next(), next(self._numbers)
+        started = monotonic()
+        try:
+            status, wrong = self._exchange(attempt)
+        except TimeoutError:
+            status, wrong = "hang", None
+        except (OSError, HTTPException) as error:
+            is_due = attempt.due and is_http(attempt.data)
+            status, wrong = "none", f"{type(error).__name__}: {error}" if is_due else None
+        with lock:
+            tally.requests += 1
+            tally.statuses[status] += 1
+            if wrong or status == "hang":
+                path = self._keep(number, attempt)
+                found = f"{wrong or status} after {monotonic() - started:.1f} s: {path}"
+                {"hang": tally.hangs, "none": tally.unanswered}.get(status, tally.failures).append(found)
+
+    def _exchange(self, attempt: Attempt) -> tuple[int | str, str | None]:
+        """The status of the answer, and what is wrong about it."""
+        with socket.create_connection(self._address, timeout=SECONDS_OF_A_HANG) as connection:
+            try:
+                self._send(connection, attempt)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it may have been answered before all of it was sent
+            if attempt.hangs_up:
+                return "hung up", None
+            if attempt.patience is not None:
+                connection.recv(attempt.patience + 1)
+                return "hung up", None
+            response = HTTPResponse(connection, method=attempt.method)
+            response.begin()
+            body = response.read()
+        if response.status == 202:
+            self._jobs.append(json.loads(body)["id"])
+        return response.status, wrong_about(response, body)
+
+    def _send(self, connection: socket.socket, attempt: Attempt) -> None:
+        data = attempt.data[: attempt.cut]
+        size = max(1, -(-len(data) // attempt.pieces))
+        for start in range(0, len(data), size):
+            connection.sendall(data[start : start + size])
+            sleep(attempt.pause_s)
+        if attempt.cut is not None and not attempt.hangs_up:
+            connection.shutdown(socket.SHUT_WR)
+
+    def _keep(self, number: int, attempt: Attempt) -> Path:
+        path = self._out / f"request-{self._seed.replace(':', '-')}-{number}.bytes"
+        path.write_bytes(attempt.data)
+        return path
+
+
+def is_http(data: bytes) -> bool:
+    """Whether the server's parser takes it for a request; what it does not is cut off, at times without a word."""
+    parser = h11.Connection(h11.SERVER, MOST_HEAD_BYTES)
+    parser.receive_data(data[: 2 * MOST_HEAD_BYTES])
+    try:
+        while parser.next_event() not in (h11.NEED_DATA, h11.PAUSED):
+            pass
+    except h11.RemoteProtocolError:
+        return False
+    return True
+
+
+def wrong_about(response: HTTPResponse, body: bytes) -> str | None:
+    """What of an answer breaks a rule that holds for all."""
+    if response.status >= 500 and response.status != FULL:
+        return f"{response.status}: {body[:300]!r}"
+    if SECRET.encode() in body:
+        return f"{response.status} quotes the client: {body[:300]!r}"
+    if "X-Request-ID" not in response.headers and response.headers.get_content_type() == "text/plain":
+        return None if response.status == 400 else f"{response.status} in plain text"  # uvicorn's own, of no request
+    if "X-Request-ID" not in response.headers:
+        return f"{response.status} without X-Request-ID"
+    if response.status >= 400 and response.headers.get_content_type() != "application/problem+json":
+        return f"{response.status} is no problem: {response.headers}"
+    if response.status == 405 and not response.headers.get("Allow"):
+        return "405 without Allow"
+    if response.status == 429 and not re.fullmatch("[0-9]+", response.headers.get("Retry-After", "")):
+        return "429 without Retry-After"
+    return None
+
+
+def settle(address: str, tally: Tally) -> None:
+    """Wait until nothing waits and nothing runs."""
+
+    def is_idle() -> bool:
+        families = text_string_to_metric_families(httpx2.get(f"{address}/metrics").text)
+        samples = {sample.name: sample.value for family in families for sample in family.samples}
+        return samples["glioserve_queue_depth"] == samples["glioserve_running"] == 0
+
+    try:
+        wait_until(is_idle, SECONDS_TO_SETTLE)
+        sleep(1)
+        httpx2.get(f"{address}/livez").raise_for_status()
+    except AssertionError:
+        tally.failures.append("the queue is not empty in the end")
+
+
+def clean_up(address: str, jobs: Jobs, spool: Path, tally: Tally, header: str | None) -> None:
+    """Delete jobs, wait for the others to expire, and count what is left."""
+    name, _, value = (header or "").partition(":")
+    with httpx2.Client(base_url=address, headers={name: value.strip()} if name else {}) as client:
+        for job in jobs:
+            client.delete(f"/jobs/{job}")
+        try:
+            wait_until(lambda: not folders(spool), SECONDS_TO_SETTLE)
+        except AssertionError:
+            tally.left = folders(spool)
+        used = re.search(r"^glioserve_spool_bytes (\S+)$", client.get("/metrics").text, re.MULTILINE)
+        if float(used[1]) != 0:
+            tally.failures.append(f"{used[1]} bytes are counted on an empty spool")
+
+
+def folders(spool: Path) -> int:
+    """The jobs on the spool."""
+    return sum(path.is_dir() for path in spool.iterdir())
+
+
+def read_log(log: Path, tally: Tally) -> None:
+    """See that the log quotes no client, and tells of no failure of our own."""
+    text = log.read_text(errors="replace")
+    if SECRET in text:
+        tally.failures.append(f"the log quotes a client: {log}")
+    if traces := text.count("Traceback"):
+        tally.failures.append(f"the log has {traces} tracebacks: {log}")
