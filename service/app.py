@@ -2,13 +2,21 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from anyio import create_task_group
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
-from service import body_limit, job_routes, linger, observe, problems, routes
+from service import body_limit, docs, job_routes, linger, observe, problems, routes
 from service.lifetime import Lifetime
 from service.settings import Settings
+
+CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST", "DELETE"],
+    "allow_headers": ["Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-Request-ID"],
+    "expose_headers": ["Location", "Preference-Applied", "Retry-After", "X-Request-ID"],
+}
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -27,6 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="1",
         summary="Brain tumour segmentation of multimodal MRI",
         lifespan=lifespan,
+        openapi_url="/openapi.json" if settings.docs else None,
         docs_url=None,  # its page would load scripts from another host
         redoc_url=None,
         redirect_slashes=False,  # a path is known or it is not; a case is not to be sent twice
@@ -34,8 +43,16 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.lifetime = lifetime
     app.include_router(routes.router)
     app.include_router(job_routes.router)
+    if settings.metrics:
+        app.include_router(routes.metrics_router)
+    if settings.docs:
+        app.include_router(docs.router)
+    if settings.origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)
     app.add_middleware(body_limit.BodyLimit, max_mib=settings.max_upload_mib)
-    app.add_middleware(observe.Observe, metrics=lifetime.metrics)
+    app.add_middleware(observe.Observe, metrics=lifetime.metrics, audit=lifetime.audit)
     app.add_middleware(linger.Linger)
     problems.add_handlers(app)
+    if not settings.keys:
+        app.openapi_schema = docs.without_keys(app.openapi())
     return app

@@ -1,4 +1,4 @@
-"""The command line: glioserve serve, bench, phantom, openapi."""
+"""The command line: glioserve serve, keys, audit, bench, phantom, openapi."""
 
 import argparse
 import json
@@ -6,14 +6,16 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
-import uvicorn
-
+from service import audit
 from service.app import create_app
 from service.errors import BenchError, RequestError, SettingsError
 from service.heap import keep_heap_small
+from service.keys import KeyFile, Scope
 from service.lifetime import Lifetime
 from service.log import start_logging
 from service.phantom import encode_phantom, make_phantom, zip_files
@@ -22,6 +24,7 @@ from service.server import Server
 from service.settings import Settings, describe_settings, read_settings
 
 BACKLOG = 2048  # connections that may wait for the service to look at them
+T = TypeVar("T")
 INTERRUPTED = 130  # the status by which shells know Ctrl-C
 
 
@@ -40,9 +43,13 @@ def _serve(_: argparse.Namespace) -> None:
     keep_heap_small()
     settings = _settings()
     app = create_app(settings)
+    try:
+        server = Server(app)
+    except SettingsError as error:
+        sys.exit(str(error))
     start_logging()
+    server.run([_listen(settings)])
     lifetime: Lifetime = app.state.lifetime
-    Server(uvicorn.Config(app, access_log=False), lifetime).run([_listen(settings)])
     if lifetime.failure:
         sys.exit(str(lifetime.failure))
 
@@ -55,6 +62,42 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         found = f"{settings.host} port {settings.port}: {error.strerror}"
         sys.exit(f"GLIOSERVE_HOST, GLIOSERVE_PORT: expected an address that is free to listen on, found {found}.")
+
+
+def _add_key(arguments: argparse.Namespace) -> None:
+    print(_on_keys(lambda file: file.add(arguments.name, arguments.scope or [Scope.SEGMENT])))
+    print("Keep it well: it is shown once, and only its hash is kept.", file=sys.stderr)
+
+
+def _list_keys(_: argparse.Namespace) -> None:
+    for key in _on_keys(KeyFile.read).values():
+        end = f"revoked {key.revoked:%Y-%m-%d}" if key.revoked else "in force"
+        print(f"{key.id}  {key.name:20}  {','.join(key.scopes):20}  made {key.created:%Y-%m-%d}  {end}")
+
+
+def _revoke_key(arguments: argparse.Namespace) -> None:
+    key = _on_keys(lambda file: file.revoke(arguments.name))
+    print(f"revoked {key.id} {key.name}: running services know it with their next request")
+
+
+def _on_keys(action: Callable[[KeyFile], T]) -> T:
+    """What comes of something done with the keys file of the settings; exits where it cannot be done."""
+    path = _settings().keys
+    if path is None:
+        sys.exit("GLIOSERVE_KEYS: expected the file of the keys, found none; `keys add` makes it.")
+    try:
+        return action(KeyFile(path))
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
+def _verify_audit(arguments: argparse.Namespace) -> None:
+    settings = _settings()
+    verdict = audit.verify(arguments.file or settings.audit or settings.spool.expanduser() / audit.NAME)
+    print(f"{verdict.lines} lines; the last has the hash {verdict.last_hash}")
+    if verdict.faults:
+        sys.exit("\n".join(verdict.faults))
+    print("Each follows the one before it: none was changed, put in or taken out, unless at the end of the file.")
 
 
 def _bench(arguments: argparse.Namespace) -> None:
@@ -81,7 +124,8 @@ def _phantom(arguments: argparse.Namespace) -> None:
 
 
 def _openapi(arguments: argparse.Namespace) -> None:
-    arguments.out.write_text(json.dumps(create_app(Settings()).openapi(), indent=2) + "\n")
+    with_keys = Settings(keys=Path("any"))
+    arguments.out.write_text(json.dumps(create_app(with_keys).openapi(), indent=2) + "\n")
 
 
 def _settings() -> Settings:
@@ -104,6 +148,23 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Load the weights, warm up, serve. Set by environment variables:\n{variables}",
     )
     command.set_defaults(command=_serve)
+
+    keys = commands.add_parser("keys", help="make, list and revoke API keys, in the file GLIOSERVE_KEYS")
+    actions = keys.add_subparsers(required=True)
+    command = actions.add_parser("add", help="make a key and print it")
+    command.set_defaults(command=_add_key)
+    command.add_argument("name", metavar="NAME", help="whom it is for")
+    command.add_argument("--scope", type=Scope, choices=list(Scope), action="append", help="segment if not given")
+    command = actions.add_parser("list", help="list all keys, revoked ones too")
+    command.set_defaults(command=_list_keys)
+    command = actions.add_parser("revoke", help="make a key good for nothing, at once")
+    command.set_defaults(command=_revoke_key)
+    command.add_argument("name", metavar="NAME", help="its name or its id")
+
+    actions = commands.add_parser("audit", help="examine the audit").add_subparsers(required=True)
+    command = actions.add_parser("verify", help="follow the hashes of its lines; status 1 where they break")
+    command.set_defaults(command=_verify_audit)
+    command.add_argument("file", type=Path, nargs="?", metavar="FILE", help="that of the settings if not given")
 
     command = commands.add_parser("bench", help="measure time and memory of a case on this machine")
     command.set_defaults(command=_bench)

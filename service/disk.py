@@ -77,9 +77,9 @@ class JobsOnDisk:
             return ended_job(record)
         raise not_found()
 
-    async def with_key(self, idempotency_key: str) -> JobRecord | None:
-        """The record of the job that came with a key. Raises LostFileError where it is broken."""
-        return await to_thread.run_sync(self._store.with_key, idempotency_key)
+    async def with_key(self, owned_key: str) -> JobRecord | None:
+        """The record of the job that came with an owner's key. Raises LostFileError where it is broken."""
+        return await to_thread.run_sync(self._store.with_key, owned_key)
 
     async def remove(self, job_id: str) -> None:
         """Remove the record and the files of a job. Raises JobNotFoundError, SpoolError."""

@@ -8,6 +8,9 @@ RequestError
 ├── NotAcceptableError          no media type that the client accepts
 ├── UploadError                 multipart parts that make no case
 ├── StalledUploadError          a body that stopped coming
+├── UnauthenticatedError        no key, or none in force
+├── ForbiddenError              a key without the scope
+├── RateLimitError              a key that asks too often
 ├── NotReadyError               weights are not loaded yet, or the service is ending
 ├── QueueFullError              as many cases wait as may
 ├── SpoolError                  the disk, or the share of it that is for cases, takes nothing more
@@ -57,6 +60,18 @@ class UploadError(RequestError):
 
 class StalledUploadError(RequestError):
     """A body that stopped coming."""
+
+
+class UnauthenticatedError(RequestError):
+    """No key, or none in force."""
+
+
+class ForbiddenError(RequestError):
+    """A key without the scope."""
+
+
+class RateLimitError(RequestError):
+    """A key that asks too often."""
 
 
 class NotReadyError(RequestError):

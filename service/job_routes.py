@@ -9,20 +9,25 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.disk import not_found
 from service.jobs import Job
+from service.keys import Scope
 from service.problems import problem_responses
-from service.routes import ANSWER_RESPONSES, LoadedQueue, MediaType, note_job, render_outcome
+from service.routes import ANSWER_RESPONSES, LoadedQueue, MediaType, Sender, note_job, render_outcome
 from service.schemas import JobStatus
 
 router = APIRouter(prefix="/jobs/{job_id}")
 
 SECONDS_BETWEEN_EVENTS = 0.25
 INTERRUPTED = "interrupted"
+OF_EVERY_JOB = 401, 403, 404, 422, 429, 500, 503
 
 
-async def get_job(job_id: str, queue: LoadedQueue, request: Request) -> Job:
-    """The job in the address; raises JobNotFoundError."""
+async def get_job(job_id: str, caller: Sender, queue: LoadedQueue, request: Request) -> Job:
+    """The job in the address; raises JobNotFoundError, also where it is another's: nobody is to know that it is."""
     job = await queue.find(job_id)
+    if not caller.owns(job.record.owner):
+        raise not_found()
     note_job(request, job)
     return job
 
@@ -31,20 +36,24 @@ FoundJob = Annotated[Job, Depends(get_job)]
 
 
 @router.head("", include_in_schema=False)
-@router.get("", responses=problem_responses(404, 500, 503))
+@router.get("", responses=problem_responses(*OF_EVERY_JOB))
 async def status(job: FoundJob, queue: LoadedQueue) -> JobStatus:
     """Where a job is: its place in the queue, how far each network is, and how long it will probably take."""
     return queue.status(job)
 
 
 @router.head("/result", include_in_schema=False)
-@router.get("/result", response_class=Response, responses=ANSWER_RESPONSES | problem_responses(404, 406, 409, 500, 503))
+@router.get(
+    "/result",
+    response_class=Response,
+    responses=ANSWER_RESPONSES | problem_responses(*OF_EVERY_JOB, 400, 406, 409, 413),
+)
 async def result(job: FoundJob, queue: LoadedQueue, media_type: MediaType, request: Request) -> Response:
     """What `POST /segment` would have answered; of a job that failed, the problem."""
     return render_outcome(await queue.outcome(job), media_type, request)
 
 
-@router.get("/events", response_class=EventSourceResponse, responses=problem_responses(404, 500, 503))
+@router.get("/events", response_class=EventSourceResponse, responses=problem_responses(*OF_EVERY_JOB))
 async def events(job: FoundJob, queue: LoadedQueue) -> AsyncIterator[ServerSentEvent]:
     """The status of a job each time that it changes, as server-sent events named by its state, until it has ended.
 
@@ -69,7 +78,9 @@ async def events_head(_: FoundJob) -> Response:
     return Response(media_type=EventSourceResponse.media_type)
 
 
-@router.delete("", status_code=204, response_class=Response, responses=problem_responses(404, 503, 507))
-async def remove(job_id: str, queue: LoadedQueue) -> None:
+@router.delete("", status_code=204, response_class=Response, responses=problem_responses(*OF_EVERY_JOB, 507))
+async def remove(job_id: str, caller: Sender, queue: LoadedQueue, request: Request) -> None:
     """Cancel a job that waits or runs, and remove its case and its result."""
+    if not caller.may(Scope.ADMIN):  # who may remove whatever there is, even what is broken and says no owner
+        await get_job(job_id, caller, queue, request)
     await queue.remove(job_id)

@@ -33,12 +33,18 @@ class JobRecord(BaseModel):
     enhancing: EnhancingLabel
     created_s: float
     state: State = State.WAITING
+    owner: str | None = None  # id of the key that made it; None where nobody needed one
     idempotency_key: str | None = None
     digest: str = ""  # of the uploaded case; the same for the same case
     starts: int = 0  # how often work on it was started and not ended in order
     finished_s: float | None = None
     problem: Problem | None = None  # why it failed
     slices: Mapping[str, SlicesDone] = {}  # that each network was run on
+
+    @property
+    def owned_key(self) -> str | None:
+        """The Idempotency-Key as nobody else's: two owners may choose the same."""
+        return f"{self.owner or ''} {self.idempotency_key}" if self.idempotency_key else None
 
 
 CANCELLED = "cancelled"  # how the work on a job ends that neither was done nor failed
@@ -99,9 +105,13 @@ class Job:
         self.record.finished_s = time()
 
 
-def new_job(enhancing: EnhancingLabel, *, detached: bool, idempotency_key: str | None = None) -> Job:
+def new_job(
+    enhancing: EnhancingLabel, *, detached: bool, owner: str | None = None, idempotency_key: str | None = None
+) -> Job:
     """A job that has yet to arrive."""
-    record = JobRecord(id=uuid4().hex, enhancing=enhancing, created_s=time(), idempotency_key=idempotency_key)
+    record = JobRecord(
+        id=uuid4().hex, enhancing=enhancing, created_s=time(), owner=owner, idempotency_key=idempotency_key
+    )
     return Job(record, detached)
 
 

@@ -7,12 +7,18 @@ import torch
 from anyio import create_task_group, to_thread
 
 from service import phantom
+from service.audit import NAME as AUDIT_NAME
+from service.audit import Audit
 from service.decoder import Decoder
 from service.device import choose_device, choose_precision, limit_memory, usable_cpus
 from service.disk import JobsOnDisk
+from service.door import SCHEME, Door
 from service.errors import NotReadyError, SettingsError
+from service.jobs import Job
+from service.log import log_line
 from service.metrics import Load, Metrics
 from service.queue import Queue
+from service.schemas import Report
 from service.segmentation.errors import WeightsError
 from service.segmentation.model import Model
 from service.segmentation.pipeline import segment
@@ -32,6 +38,8 @@ class Lifetime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics(settings)
+        self.door = Door(settings)
+        self.audit = Audit()
         self.failure: Exception | None = None  # why it could not start
         self.ended = False
         self._queue: Queue | None = None
@@ -65,12 +73,16 @@ class Lifetime:
             self._queue.drain(grace_s)
 
     async def _run(self) -> None:
+        if self.door.keys:
+            self.door.keys.load()
         spool = await to_thread.run_sync(Spool, self.settings.spool, self.settings.max_spool_mib)
         try:
+            self.audit.open(self.settings.audit or spool.folder / AUDIT_NAME)
             with closing(JobStore(spool.folder)) as store, closing(Decoder(self.settings.max_unpacked_mib)) as decoder:
                 model = await to_thread.run_sync(load_and_warm_up, self.settings)
                 self.metrics.describe(model)
-                queue = Queue(Worker(model, decoder), JobsOnDisk(spool, store), self.metrics, self.settings)
+                self.audit.start(model.sha256)
+                queue = Queue(Worker(model, decoder), JobsOnDisk(spool, store), self.settings, self._note_job)
                 async with create_task_group() as tasks:
                     await tasks.start(queue.run)
                     self._queue = queue
@@ -78,12 +90,30 @@ class Lifetime:
                     if self._grace_s is not None:
                         queue.drain(self._grace_s)
         finally:
+            self.audit.close()
             spool.close()
+
+    def _note_job(self, job: Job, report: Report | None) -> None:
+        """Note a job that ended in the metrics, the log and the audit."""
+        self.metrics.observe(job, report)
+        problem = job.record.problem and job.record.problem.type
+        outcome = {"job": job.id, "outcome": job.outcome, "problem": problem}
+        log_line(
+            "job",
+            **outcome,
+            wait_ms=job.stopwatch.timings_ms.get("wait"),
+            compute_ms=round(1000 * job.stopwatch.compute_s, 1),
+            shape=job.shape,
+        )
+        self.audit.note("job", **outcome, key=job.record.owner, input=job.record.digest)
 
 
 def try_line(settings: Settings) -> str:
     """A command that sends a case."""
-    return f"curl -sS --fail-with-body -F file=@case.zip -o result.zip http://{settings.host}:{settings.port}/segment"
+    scheme = "https" if settings.tls_certificate else "http"
+    key = f"-H 'Authorization: {SCHEME} KEY' " if settings.keys else ""
+    address = f"{scheme}://{settings.host}:{settings.port}/segment"
+    return f"curl -sS --fail-with-body {key}-F file=@case.zip -o result.zip {address}"
 
 
 def load_and_warm_up(settings: Settings) -> Model:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from service import errors
+from service.door import SCHEME
 from service.schemas import REQUEST_ID_HEADER, Problem
 from service.segmentation import errors as core
 
@@ -44,6 +45,9 @@ KINDS: Mapping[type[Exception], Kind] = {
     errors.NotAcceptableError: Kind(406, "not-acceptable", "No acceptable media type"),
     errors.UploadError: Kind(400, "malformed-upload", "Not a readable upload"),
     errors.StalledUploadError: Kind(408, "stalled-upload", "Upload stalled"),
+    errors.UnauthenticatedError: Kind(401, "unauthenticated", "No key in force"),
+    errors.ForbiddenError: Kind(403, "forbidden", "A key without the scope"),
+    errors.RateLimitError: Kind(429, "rate-limited", "Too many requests"),
     errors.NotReadyError: Kind(503, "not-ready", "Not ready"),
     errors.QueueFullError: Kind(429, "queue-full", "Queue full"),
     errors.SpoolError: Kind(507, "spool-full", "No room on disk"),
@@ -82,19 +86,22 @@ def is_internal(error: Exception) -> bool:
 def render(request: Request, problem: Problem, retry_after_s: int | None = None) -> Response:
     """The answer that tells a problem; the request's log line names it too."""
     request.state.facts["problem"] = problem.type.removeprefix(PREFIX)
-    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = SCHEME  # RFC 9110, section 11.6.1
     return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI entries of a route that can answer with these statuses."""
-    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
-    return {status: {"description": "; ".join(_titles(status)), "content": content} for status in statuses}
+    return {status: _response(status) for status in statuses}
 
 
-def _titles(status: int) -> list[str]:
-    kinds = (*KINDS.values(), INVALID_PARAMETER, INTERNAL)
-    return list(dict.fromkeys(kind.title for kind in kinds if kind.status == status))
+def _response(status: int) -> dict[str, Any]:
+    kinds = [kind for kind in dict.fromkeys((*KINDS.values(), INVALID_PARAMETER, INTERNAL)) if kind.status == status]
+    schema = Problem.model_json_schema()
+    schema["properties"]["type"]["enum"] = [PREFIX + kind.slug for kind in kinds]
+    return {"description": "; ".join(kind.title for kind in kinds), "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 async def _answer_known(request: Request, error: Exception) -> Response:

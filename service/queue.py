@@ -14,8 +14,7 @@ from service.answer import Answer
 from service.disk import JobsOnDisk, not_found
 from service.errors import CrashError, JobNotFinishedError, KeyReusedError, NotReadyError, QueueFullError
 from service.jobs import Job, State, ended_job
-from service.log import log_line
-from service.metrics import Load, Metrics
+from service.metrics import Load
 from service.pace import Pace
 from service.problems import is_internal, problem_of
 from service.schemas import JobStatus, Problem, Report
@@ -36,9 +35,12 @@ class Queue:
     their number.
     """
 
-    def __init__(self, worker: Worker, disk: JobsOnDisk, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, worker: Worker, disk: JobsOnDisk, settings: Settings, note: Callable[[Job, Report | None], None]
+    ) -> None:
+        """`note` is called with every job that ended, and its report if it has one."""
         self.worker, self.spool, self.settings = worker, disk.spool, settings
-        self._disk, self._metrics, self._pace = disk, metrics, Pace()
+        self._disk, self._note, self._pace = disk, note, Pace()
         self._jobs: dict[str, Job] = {}  # those that wait or run, in the order of arrival
         self._arriving = 0
         decoding, computing = Lock(), Lock()
@@ -206,16 +208,7 @@ class Queue:
         del self._jobs[job.id]
         if report:
             self._pace.add(job.stopwatch.compute_s)
-        self._metrics.observe(job, report)
-        log_line(
-            "job",
-            job=job.id,
-            outcome=job.outcome,
-            wait_ms=job.stopwatch.timings_ms.get("wait"),
-            compute_ms=round(1000 * job.stopwatch.compute_s, 1),
-            shape=job.shape,
-            problem=job.record.problem and job.record.problem.type,
-        )
+        self._note(job, report)
         job.ended.set()
 
     async def _take_turns(self, job: Job) -> Report:
@@ -264,7 +257,7 @@ class Queue:
 
     async def _earlier(self, job: Job) -> Job | None:
         """The job that came with the same Idempotency-Key, if there is one."""
-        key = job.record.idempotency_key
+        key = job.record.owned_key
         record = await self._disk.with_key(key) if key else None
         return (self._jobs.get(record.id) or ended_job(record)) if record else None
 

@@ -3,16 +3,19 @@
 from typing import Annotated, Any
 
 from anyio import CancelScope, create_task_group
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from service.answer import GZIP, ZIP, Answer, choose_media_type, encode_answer
 from service.archive import ZIP_PART
+from service.door import Caller
 from service.errors import NotReadyError, QueueFullError
 from service.jobs import Job, new_job
+from service.keys import Scope
 from service.lifetime import Lifetime
 from service.problems import problem_responses, render
 from service.queue import Queue
@@ -22,6 +25,8 @@ from service.segmentation.labels import EnhancingLabel
 from service.upload import receive_upload
 
 router = APIRouter()
+metrics_router = APIRouter()
+bearer = HTTPBearer(auto_error=False, description="A key that `glioserve keys add` made; none where none is asked for.")
 
 NO_PREFERENCE: list[str] = []
 RESPOND_ASYNC = "respond-async"  # RFC 7240, section 4.1
@@ -59,6 +64,23 @@ async def get_lifetime(request: Request) -> Lifetime:
     return lifetime
 
 
+async def get_caller(
+    request: Request,
+    needed: SecurityScopes,
+    lifetime: Annotated[Lifetime, Depends(get_lifetime)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> Caller:
+    """Who sent a request; raises UnauthenticatedError, ForbiddenError or RateLimitError."""
+    [scope] = needed.scopes
+    caller = lifetime.door.admit(credentials.credentials if credentials else None, Scope(scope))
+    request.state.facts["key"] = caller.key_id
+    return caller
+
+
+Sender = Annotated[Caller, Security(get_caller, scopes=[Scope.SEGMENT])]
+Reader = Annotated[Caller, Security(get_caller, scopes=[Scope.READ])]
+
+
 async def get_queue(lifetime: Annotated[Lifetime, Depends(get_lifetime)]) -> Queue:
     """The queue; raises NotReadyError before the weights are loaded and warm."""
     return lifetime.queue
@@ -70,6 +92,7 @@ async def get_media_type(accept: Annotated[list[str], Header(include_in_schema=F
 
 
 async def get_new_job(
+    caller: Sender,
     request: Request,
     enhancing_label: Annotated[
         EnhancingLabel, Query(description="number of the enhancing tumour: 4 (BraTS to 2022) or 3 (from 2023)")
@@ -85,7 +108,8 @@ async def get_new_job(
     _check_once("query", "enhancing_label", request.query_params.getlist("enhancing_label"))
     _check_once("header", "Idempotency-Key", request.headers.getlist("Idempotency-Key"))
     preferences = [preference.partition(";")[0].strip().lower() for preference in ",".join(prefer).split(",")]
-    return new_job(enhancing_label, detached=RESPOND_ASYNC in preferences, idempotency_key=idempotency_key)
+    detached = RESPOND_ASYNC in preferences
+    return new_job(enhancing_label, detached=detached, owner=caller.key_id, idempotency_key=idempotency_key)
 
 
 LoadedQueue = Annotated[Queue, Depends(get_queue)]
@@ -98,10 +122,10 @@ NewJob = Annotated[Job, Depends(get_new_job)]
     response_class=Response,
     responses=ANSWER_RESPONSES
     | ACCEPTED_RESPONSES
-    | problem_responses(400, 406, 408, 409, 413, 415, 422, 429, 503, 507),
+    | problem_responses(400, 401, 403, 406, 408, 409, 413, 415, 422, 429, 503, 507),
     openapi_extra={"requestBody": REQUEST_BODY},
 )
-async def segment(request: Request, queue: LoadedQueue, media_type: MediaType, new: NewJob) -> Response:
+async def segment(request: Request, new: NewJob, queue: LoadedQueue, media_type: MediaType) -> Response:
     """Segment one case: fused masks on the grid of the input, region volumes, and scores where ground truth came.
 
     `Accept` chooses between application/zip (mask and report), application/json (report) and application/gzip (mask).
@@ -120,8 +144,8 @@ async def segment(request: Request, queue: LoadedQueue, media_type: MediaType, n
 
 
 @router.head("/models", include_in_schema=False)
-@router.get("/models")
-async def models(queue: LoadedQueue) -> list[Card]:
+@router.get("/models", responses=problem_responses(401, 403, 429, 503))
+async def models(_: Reader, queue: LoadedQueue) -> list[Card]:
     """The cards of the networks that answer."""
     return [Card.model_validate(checkpoint.card) for checkpoint in queue.worker.model.checkpoints]
 
@@ -144,16 +168,16 @@ async def readyz(queue: LoadedQueue) -> Health:
     return Health(status="ready")
 
 
-@router.head("/metrics", include_in_schema=False)
-@router.get("/metrics", response_class=Response)
-async def metrics(lifetime: Annotated[Lifetime, Depends(get_lifetime)]) -> Response:
+@metrics_router.head("/metrics", include_in_schema=False)
+@metrics_router.get("/metrics", response_class=Response, responses=problem_responses(401, 403, 429))
+async def metrics(_: Reader, lifetime: Annotated[Lifetime, Depends(get_lifetime)]) -> Response:
     """Counters and gauges in the text format of Prometheus."""
     return Response(lifetime.metrics.render(lifetime.load), media_type=CONTENT_TYPE_LATEST)
 
 
 def note_job(request: Request, job: Job) -> None:
     """Have the log line of a request say which job it is about, and how that is."""
-    request.state.facts.update(job=job.id, state=job.record.state, shape=job.shape)
+    request.state.facts.update(job=job.id, state=job.record.state, shape=job.shape, input=job.record.digest or None)
 
 
 def render_outcome(outcome: Answer | Problem, media_type: str, request: Request) -> Response:

@@ -1,10 +1,11 @@
 """The service's settings; the only module that knows the environment's names."""
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from service.errors import SettingsError
@@ -44,8 +45,46 @@ class Settings(BaseModel):
     )
     max_spool_mib: int = Field(8192, ge=1, description="MiB of cases and results on disk at most")
     keep_results_s: float = Field(86400, gt=0, description="seconds that the result of a job is kept on disk")
+    audit: Path | None = Field(None, description="file of the audit; audit.jsonl in the spool if not given")
+    keys: Path | None = Field(
+        None, description="file of API keys, made by `glioserve keys add`; without it nobody needs a key"
+    )
+    open_to_anyone: bool = Field(
+        False, description="true: serve without keys, and without client certificates, beyond the loopback address"
+    )
+    requests_per_minute: int = Field(600, ge=1, description="requests that each key may make a minute")
+    tls_certificate: Path | None = Field(None, description="file of the certificate chain (PEM); with it TLS is on")
+    tls_key: Path | None = Field(None, description="file of the certificate's private key (PEM)")
+    tls_client_ca: Path | None = Field(
+        None, description="file of the authority (PEM) whose certificates clients must show (mutual TLS)"
+    )
+    cors_origins: str = Field(
+        "", description="origins, such as https://viewer.hospital.example, whose pages may call; separated by commas"
+    )
+    metrics: bool = Field(True, description="whether there is /metrics")
+    docs: bool = Field(True, description="whether there are /docs and /openapi.json")
     max_starts: int = Field(2, ge=1, description="times that a job is started before it is blamed for the crashes")
     grace_s: float = Field(60, ge=0, description="seconds that running cases get to end when the service is told to")
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins whose pages may call."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        """Nobody gets in by an oversight."""
+        if bool(self.tls_certificate) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_certificate):
+            raise ValueError(
+                "GLIOSERVE_TLS_CERTIFICATE, GLIOSERVE_TLS_KEY: expected both, also for GLIOSERVE_TLS_CLIENT_CA, "
+                "found one missing"
+            )
+        if not (self.keys or self.tls_client_ca or self.open_to_anyone or _is_loopback(self.host)):
+            raise ValueError(
+                f"GLIOSERVE_HOST: expected a loopback address, as GLIOSERVE_KEYS names no keys, found {self.host}. "
+                "Make one with `glioserve keys add NAME`, or set GLIOSERVE_OPEN_TO_ANYONE=true to serve whoever asks"
+            )
+        return self
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -61,17 +100,32 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        lines = [f"{PREFIX}{str(fault['loc'][0]).upper()}: {_complaint(fault)}" for fault in error.errors()]
-        raise SettingsError("\n".join(lines)) from error
+        raise SettingsError("\n".join(map(_complaint, error.errors()))) from error
 
 
 def describe_settings() -> Iterator[tuple[str, str, str]]:
     """Variable, default and description of every setting."""
     for name, field in Settings.model_fields.items():
-        default = "the bundled weights" if field.default == DEFAULT_WEIGHTS else str(field.default)
-        choices = f"; one of {', '.join(get_args(field.annotation))}" if get_args(field.annotation) else ""
+        default = "the bundled weights" if field.default == DEFAULT_WEIGHTS else _written(field.default)
+        is_choice = get_origin(field.annotation) is Literal
+        choices = f"; one of {', '.join(get_args(field.annotation))}" if is_choice else ""
         yield PREFIX + name.upper(), default, f"{field.description}{choices}"
 
 
+def _written(default: object) -> str:
+    """A default as it would be written into the environment."""
+    return "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+
+
 def _complaint(fault: ErrorDetails) -> str:
-    return "expected no such variable" if fault["type"] == "extra_forbidden" else fault["msg"]
+    if not fault["loc"]:
+        return fault["msg"].removeprefix("Value error, ") + "."
+    name = f"{PREFIX}{str(fault['loc'][0]).upper()}"
+    return f"{name}: expected no such variable" if fault["type"] == "extra_forbidden" else f"{name}: {fault['msg']}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -50,16 +50,16 @@ class JobStore:
 
     def put(self, record: JobRecord) -> None:
         """Write a record, in place of the one of the same id. Raises SpoolError."""
-        row = (record.id, record.idempotency_key, record.created_s, record.finished_s, record.model_dump_json())
+        row = (record.id, record.owned_key, record.created_s, record.finished_s, record.model_dump_json())
         self._execute(PUT, *row)
 
     def get(self, job_id: str) -> JobRecord | None:
         """The record of this id. Raises LostFileError where it is broken."""
         return self._find("id", job_id)
 
-    def with_key(self, idempotency_key: str) -> JobRecord | None:
-        """The record of this Idempotency-Key. Raises LostFileError where it is broken."""
-        return self._find("idempotency_key", idempotency_key)
+    def with_key(self, owned_key: str) -> JobRecord | None:
+        """The record of this Idempotency-Key of its owner. Raises LostFileError where it is broken."""
+        return self._find("idempotency_key", owned_key)
 
     def delete(self, job_id: str) -> bool:
         """Remove a record; gives whether it was there. Raises SpoolError."""

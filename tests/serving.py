@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from threading import Thread
 from time import monotonic, sleep
 
 import httpx2
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -33,14 +33,14 @@ def ready_client(settings: Settings) -> Iterator[TestClient]:
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
-    """The address of an app behind a real socket, in a thread: its clients can hang up."""
+def listening(app: FastAPI, trust: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The address of an app behind a real socket, in a thread: its clients can hang up. With TLS if one trusts it."""
     port = free_port()
-    server = Server(uvicorn.Config(app, port=port, log_config=None), app.state.lifetime)
+    server = Server(app, port=port, log_config=None)
     thread = Thread(target=server.run)
     thread.start()
-    address = f"http://127.0.0.1:{port}"
-    wait_until(lambda: answers_ready(address))
+    address = f"{'https' if trust else 'http'}://127.0.0.1:{port}"
+    wait_until(lambda: answers_ready(address, trust))
     yield address
     server.should_exit = True
     thread.join(timeout=60)
@@ -80,10 +80,10 @@ def is_ready(address: str, process: subprocess.Popen) -> bool:
     return answers_ready(address)
 
 
-def answers_ready(address: str) -> bool:
+def answers_ready(address: str, trust: ssl.SSLContext | None = None) -> bool:
     """Whether whatever listens there takes cases."""
     try:
-        return httpx2.get(f"{address}/readyz").status_code == 200
+        return httpx2.get(f"{address}/readyz", verify=trust or True).status_code == 200
     except httpx2.TransportError:
         return False
 

@@ -56,4 +56,10 @@ def test_a_failure_of_our_own_is_a_problem_without_details(gate, gated, phantom_
 
 
 def test_the_openapi_document_is_the_one_in_the_repository():
-    assert create_app(Settings()).openapi() == json.loads(DOCUMENT.read_text())
+    assert create_app(Settings(keys=Path("any"))).openapi() == json.loads(DOCUMENT.read_text())
+
+
+def test_where_nobody_needs_a_key_the_document_asks_for_none():
+    document = create_app(Settings()).openapi()
+    assert "securitySchemes" not in document["components"]
+    assert not any(operation["security"] for path in document["paths"].values() for operation in path.values())

@@ -36,9 +36,7 @@ def test_a_case_is_measured_in_one_table_and_one_json(weights, phantom_zip, tmp_
     computation = measured["computation"]
     assert computation["slices"] == computation["slices_run"]["wt"] == 50
     assert computation["slices_run"]["et"] < 50
-    assert {"receive", "decode", "normalise", "predict_wt", "fuse", "measure", "encode"} <= set(
-        measured["stages_ms"]
-    )
+    assert {"receive", "decode", "normalise", "predict_wt", "fuse", "measure", "encode"} <= set(measured["stages_ms"])
     assert sum(measured["stages_ms"].values()) / 1000 < measured["end_to_end_p95_s"]
     assert measured["ratio"] == measured["paper_size_s"] / measured["end_to_end_s"] > 10
     assert 100 < measured["peak_rss_mib"] <= measured["peak_rss_most_clients_mib"]

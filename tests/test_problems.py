@@ -3,10 +3,12 @@ import re
 from pathlib import Path
 
 from service import errors
-from service.problems import INTERNAL, INVALID_PARAMETER, KINDS
+from service.app import create_app
+from service.problems import INTERNAL, INVALID_PARAMETER, KINDS, MEDIA_TYPE, PREFIX
 from service.segmentation import errors as core
+from service.settings import Settings
 
-README = Path(__file__).parents[1] / "README.md"
+ERRORS = Path(__file__).parents[1] / "docs" / "errors.md"
 
 
 def leaves(root: type[Exception]) -> set[type[Exception]]:
@@ -30,7 +32,32 @@ def test_one_kind_has_one_status_and_title():
         assert by_slug.setdefault(kind.slug, kind) == kind
 
 
-def test_every_problem_stands_in_the_readme_beside_its_status():
-    rows = re.findall(r"^\| (\d{3}) \| (.*) \|$", README.read_text(), re.MULTILINE)
-    listed = {(int(status), slug) for status, slugs in rows for slug in re.findall(r"`([a-z-]+)`", slugs)}
-    assert {(kind.status, kind.slug) for kind in (*KINDS.values(), INVALID_PARAMETER, INTERNAL)} == listed
+def test_every_problem_is_listed_with_its_meaning_and_its_cure():
+    rows = re.findall(r"^\| (\d{3}) \| `([a-z-]+)` \| (.+) \| (.+) \|$", ERRORS.read_text(), re.MULTILINE)
+    kinds = {(kind.status, kind.slug) for kind in (*KINDS.values(), INVALID_PARAMETER, INTERNAL)}
+    assert sorted(kinds) == sorted((int(status), slug) for status, slug, _, _ in rows)
+
+
+def test_every_problem_is_in_the_openapi_document():
+    document = create_app(Settings(keys=Path("any"))).openapi()
+    responses = [
+        (status, response["content"][MEDIA_TYPE]["schema"]["properties"]["type"]["enum"])
+        for path in document["paths"].values()
+        for operation in path.values()
+        for status, response in operation["responses"].items()
+        if MEDIA_TYPE in response.get("content", {})
+    ]
+    documented = {(int(status), urn.removeprefix(PREFIX)) for status, urns in responses for urn in urns}
+    assert documented == {(kind.status, kind.slug) for kind in (*KINDS.values(), INVALID_PARAMETER, INTERNAL)}
+
+
+def test_every_operation_that_may_refuse_a_parameter_says_so_as_a_problem():
+    document = create_app(Settings()).openapi()
+    refusals = [
+        operation["responses"]["422"]["content"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        if "422" in operation["responses"]
+    ]
+    assert refusals
+    assert all(list(content) == [MEDIA_TYPE] for content in refusals)

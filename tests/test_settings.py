@@ -33,6 +33,25 @@ def test_a_variable_that_means_nothing_is_named(name, value):
         read_settings({name: value})
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "hospital.example"])
+def test_beyond_loopback_nobody_is_served_without_a_key_unless_that_is_wanted(host):
+    with pytest.raises(SettingsError, match="GLIOSERVE_OPEN_TO_ANYONE=true"):
+        read_settings({"GLIOSERVE_HOST": host})
+    assert read_settings({"GLIOSERVE_HOST": host, "GLIOSERVE_KEYS": "keys"}).host == host
+    assert read_settings({"GLIOSERVE_HOST": host, "GLIOSERVE_OPEN_TO_ANYONE": "true"}).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
+def test_on_loopback_nobody_needs_a_key(host):
+    assert read_settings({"GLIOSERVE_HOST": host}).keys is None
+
+
+@pytest.mark.parametrize("given", [{"TLS_CERTIFICATE": "x"}, {"TLS_KEY": "x"}, {"TLS_CLIENT_CA": "x"}])
+def test_tls_needs_certificate_and_key(given):
+    with pytest.raises(SettingsError, match="expected both"):
+        read_settings({f"GLIOSERVE_{name}": value for name, value in given.items()})
+
+
 def test_an_empty_variable_counts_as_absent():
     assert read_settings({"GLIOSERVE_PORT": ""}).port == 8000
 

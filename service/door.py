@@ -1,0 +1,75 @@
+"""Who may come in: the key of a request, what it is good for, and how often it may knock."""
+
+from dataclasses import dataclass
+from math import ceil
+from time import monotonic
+
+from service.errors import ForbiddenError, RateLimitError, UnauthenticatedError
+from service.keys import Keys, Scope
+from service.settings import Settings
+
+SCHEME = "Bearer"  # RFC 6750
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request."""
+
+    key_id: str | None  # None where nobody needs a key
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the caller may do what needs this scope."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def owns(self, owner: str | None) -> bool:
+        """Whether what belongs to a key is the caller's to see and to remove."""
+        return self.key_id == owner or Scope.ADMIN in self.scopes
+
+
+ANYONE = Caller(None, frozenset(Scope))
+
+
+class Door:
+    """Lets in whom the settings let in."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.keys = Keys(settings.keys) if settings.keys else None
+        self._allowances: dict[str, Allowance] = {}
+        self._requests_per_minute = settings.requests_per_minute
+
+    def admit(self, key: str | None, scope: Scope) -> Caller:
+        """The caller with a key. Raises UnauthenticatedError, ForbiddenError or RateLimitError."""
+        if self.keys is None:
+            return ANYONE
+        if key is None:
+            raise UnauthenticatedError(f"Authorization: expected {SCHEME} and a key, found none.")
+        known = self.keys.find(key)
+        if known is None:
+            raise UnauthenticatedError("Authorization: expected a key in force, found one unknown or revoked.")
+        caller = Caller(known.id, frozenset(known.scopes))
+        self._allowances.setdefault(known.id, Allowance(self._requests_per_minute)).take()
+        if not caller.may(scope):
+            raise ForbiddenError(f"Key: expected one with the scope {scope}, found {', '.join(known.scopes)}.")
+        return caller
+
+
+class Allowance:
+    """The requests that a key may make now: a minute's worth at once, and refilled all the time."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._left = float(per_minute)
+        self._counted = monotonic()
+
+    def take(self) -> None:
+        """Take one. Raises RateLimitError where none is left."""
+        now = monotonic()
+        self._left = min(self._per_minute, self._left + (now - self._counted) * self._per_minute / 60)
+        self._counted = now
+        if self._left < 1:
+            raise RateLimitError(
+                f"Key: expected at most {self._per_minute} requests a minute, found more.",
+                retry_after_s=ceil((1 - self._left) * 60 / self._per_minute),
+            )
+        self._left -= 1

@@ -1,0 +1,128 @@
+"""The audit: what it says, and that nobody changes it unseen."""
+
+import json
+import os
+import subprocess
+from hashlib import sha256
+
+import pytest
+from serving import GLIOSERVE, ready_client
+from test_segment import send_zip
+
+from service.audit import BEGINNING, Audit, verify
+from service.errors import SettingsError
+from service.settings import Settings
+
+
+@pytest.fixture
+def path(tmp_path):
+    """An audit of five lines."""
+    audit = Audit()
+    audit.note("before it was open")
+    audit.open(tmp_path / "audit")
+    audit.start("model")
+    for number in range(2):
+        audit.note("request", number=number)
+    audit.close()
+    return tmp_path / "audit"
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_line_names_the_hash_of_the_one_before(path):
+    lines = path.read_bytes().splitlines()
+    assert [json.loads(line)["previous"] for line in lines] == [BEGINNING] + [
+        sha256(line).hexdigest() for line in lines[:-1]
+    ]
+    assert [line["event"] for line in lines_of(path)] == ["before it was open", "start", "request", "request", "end"]
+    assert verify(path).faults == ()
+    assert (verify(path).lines, verify(path).last_hash) == (5, sha256(lines[-1]).hexdigest())
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda lines: [*lines[:2], lines[2].replace(b": 0", b": 7"), *lines[3:]],
+        lambda lines: [*lines[:2], *lines[3:]],
+        lambda lines: [*lines[:2], lines[2], lines[2], *lines[3:]],
+        lambda lines: lines[1:],
+        lambda lines: [lines[0], lines[2], lines[1], *lines[3:]],
+        lambda lines: [*lines[:2], b"{}", *lines[2:]],
+    ],
+    ids=["changed", "taken out", "doubled", "beginning cut off", "swapped", "put in"],
+)
+def test_what_was_done_to_a_line_shows(path, forge):
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join(forge(lines)) + b"\n")
+    assert verify(path).faults != ()
+
+
+def test_the_next_process_goes_on_with_the_chain(path):
+    audit = Audit()
+    audit.open(path)
+    audit.close()
+    assert verify(path).lines == 6
+    assert verify(path).faults == ()
+
+
+def test_a_line_that_a_power_cut_tore_is_the_only_one_that_shows(path):
+    path.write_bytes(path.read_bytes()[:-20])
+    audit = Audit()
+    audit.open(path)
+    audit.note("request")
+    audit.close()
+    [fault] = verify(path).faults
+    assert fault.startswith("line 5: expected JSON")
+
+
+def test_what_a_full_disk_does_not_take_is_written_later(tmp_path, monkeypatch):
+    audit = Audit()
+    audit.open(tmp_path / "audit")
+    whole_write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: whole_write(descriptor, data[:5]))
+    audit.note("request", number=1)
+    assert (tmp_path / "audit").read_bytes() == b""
+    monkeypatch.undo()
+    audit.note("request", number=2)
+    audit.close()
+    assert [line.get("number") for line in lines_of(tmp_path / "audit")] == [1, 2, None]
+    assert verify(tmp_path / "audit").faults == ()
+
+
+def test_two_services_never_share_an_audit(path):
+    audit = Audit()
+    audit.open(path)
+    with pytest.raises(SettingsError, match="this process alone"):
+        Audit().open(path)
+    audit.close()
+
+
+def test_a_request_and_its_case_leave_a_line_each(weights, tmp_path, phantom_zip):
+    settings = Settings(weights=weights, device="cpu", spool=tmp_path / "spool", audit=tmp_path / "audit")
+    with ready_client(settings) as client:
+        assert send_zip(client, phantom_zip).status_code == 200
+        assert client.get("/jobs/Jane-Doe").status_code == 404
+        assert client.request("DOE^JANE", "/segment").status_code == 405
+    start, job, segment, unknown, refused, end = lines_of(tmp_path / "audit")
+    assert (start["event"], job["event"], end["event"]) == ("start", "job", "end")
+    assert (job["outcome"], segment["status"], unknown["status"]) == ("done", 200, 404)
+    assert job["input"] == segment["input"]
+    assert job["model"] == start["model"]
+    assert segment["bytes_in"] > len(phantom_zip)
+    assert segment["bytes_out"] > 1000
+    assert (segment["route"], unknown["route"]) == ("/segment", "/jobs/{job_id}")
+    assert refused["method"] == "other"
+
+
+def test_the_command_tells_where_the_chain_breaks(path):
+    def run():
+        return subprocess.run([GLIOSERVE, "audit", "verify", path], capture_output=True, text=True, check=False)
+
+    assert run().returncode == 0
+    assert "5 lines" in run().stdout
+    path.write_bytes(path.read_bytes().replace(b": 0", b": 7"))
+    ended = run()
+    assert ended.returncode == 1
+    assert "line 4: expected after a line of the hash" in ended.stderr

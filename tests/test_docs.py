@@ -1,0 +1,36 @@
+"""The page that shows the interface."""
+
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.docs import PAGE
+from service.settings import Settings
+
+
+@pytest.fixture
+def client():
+    return TestClient(create_app(Settings()))
+
+
+def test_all_that_the_page_needs_comes_from_the_service_itself(client):
+    page = client.get("/docs")
+    parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(parts) == 4
+    assert all(client.get(part).status_code == 200 for part in parts)
+    assert "://" not in PAGE
+    assert client.get("/docs/start.js").headers["content-type"].startswith("text/javascript")
+
+
+@pytest.mark.parametrize("path", ["/docs/../app.py", "/docs/%2e%2e/app.py", "/docs/redoc.standalone.js", "/docs/"])
+def test_nothing_else_is_served_from_there(client, path):
+    assert client.get(path, follow_redirects=False).status_code in (404, 307)
+
+
+def test_metrics_and_documents_can_be_switched_off():
+    client = TestClient(create_app(Settings(metrics=False, docs=False)))
+    for path in ("/metrics", "/docs", "/docs/start.js", "/openapi.json"):
+        assert client.get(path).status_code == 404
+    assert client.get("/livez").status_code == 200

@@ -1,0 +1,109 @@
+"""The keys file, and the commands that change it."""
+
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from serving import GLIOSERVE
+
+from service.errors import SettingsError
+from service.keys import KeyFile, Keys, Scope
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def command(path):
+    """`glioserve keys` on that file."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        environment = os.environ | {"GLIOSERVE_KEYS": str(path)}
+        return subprocess.run(
+            [GLIOSERVE, "keys", *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def test_a_key_is_made_listed_and_revoked(path, command):
+    key = command("add", "ward-7", "--scope", "segment", "--scope", "read").stdout.strip()
+    assert Keys(path).find(key).scopes == (Scope.SEGMENT, Scope.READ)
+    assert "ward-7                segment,read" in command("list").stdout
+    assert command("revoke", "ward-7").returncode == 0
+    assert "revoked" in command("list").stdout
+    assert Keys(path).find(key) is None
+
+
+def test_only_the_hash_of_a_key_is_kept_and_only_its_owner_may_read_it(path):
+    key = KeyFile(path).add("ward-7", [Scope.SEGMENT])
+    assert key.rpartition("_")[2] not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_running_service_knows_a_new_key_and_forgets_a_revoked_one(path):
+    file, keys = KeyFile(path), Keys(path)
+    key = file.add("ward-7", [Scope.SEGMENT])
+    assert keys.find(key).name == "ward-7"
+    other = file.add("ward-8", [Scope.SEGMENT])
+    assert keys.find(other).name == "ward-8"
+    file.revoke("ward-7")
+    assert keys.find(key) is None
+    assert keys.find(other) is not None
+
+
+def test_a_file_that_breaks_leaves_the_keys_as_they_were(path, caplog):
+    keys, key = Keys(path), KeyFile(path).add("ward-7", [Scope.SEGMENT])
+    assert keys.find(key)
+    path.write_text("nonsense\n")
+    assert keys.find(key)
+    assert "line 1 is no key" in caplog.text
+
+
+@pytest.mark.parametrize("changed", [lambda key: key[:-1] + "x", lambda key: key[:-1], str.upper, lambda _: "", repr])
+def test_nothing_but_the_whole_key_is_the_key(path, changed):
+    key = KeyFile(path).add("ward-7", [Scope.SEGMENT])
+    assert changed(key) != key
+    assert Keys(path).find(changed(key)) is None
+
+
+def test_keys_that_are_made_at_once_are_all_there(path):
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda number: KeyFile(path).add(f"ward-{number}", [Scope.READ]), range(40)))
+    assert all(Keys(path).find(key) for key in made)
+
+
+def test_two_keys_in_force_never_share_a_name(path):
+    file = KeyFile(path)
+    file.add("ward-7", [Scope.READ])
+    with pytest.raises(SettingsError, match="expected a new one"):
+        file.add("ward-7", [Scope.READ])
+    file.revoke("ward-7")
+    file.add("ward-7", [Scope.READ])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("revoke", "nobody"), "expected a file that `glioserve keys add` made"),
+        (("add", "Jane Doe"), "NAME: expected 1 to 64 of"),
+        (("list",), "No such file"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line(path, command, arguments, words):
+    ended = command(*arguments)
+    assert ended.returncode == 1
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not path.exists()
+
+
+def test_a_line_that_is_no_key_is_named(path):
+    KeyFile(path).add("ward-7", [Scope.READ])
+    with path.open("a") as file:
+        file.write('{"id": "torn')
+    with pytest.raises(SettingsError, match="line 2 is no key"):
+        Keys(path).load()

@@ -1,0 +1,122 @@
+"""The server around the app: TLS, headers, connections that say nothing."""
+
+import socket
+import ssl
+
+import httpx2
+import pytest
+import trustme
+from serving import free_port, listening
+from test_cli import serve
+
+from service import server
+from service.app import create_app
+from service.settings import Settings
+
+
+@pytest.fixture
+def settings(weights, tmp_path):
+    return {"weights": weights, "device": "cpu", "spool": tmp_path / "spool"}
+
+
+@pytest.fixture
+def served(settings):
+    with listening(create_app(Settings(**settings))) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def authority():
+    """An authority that hospitals might have."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority, tmp_path):
+    """The settings of a service with a certificate."""
+    certificate = authority.issue_cert("127.0.0.1")
+    paths = {name: tmp_path / name for name in ("tls_certificate", "tls_key", "tls_client_ca")}
+    paths["tls_certificate"].write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(paths["tls_key"])
+    authority.cert_pem.write_to_path(paths["tls_client_ca"])
+    return paths
+
+
+@pytest.fixture
+def trust(authority):
+    """What a client needs to trust it."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+def connect(address: str) -> socket.socket:
+    """A connection on which nothing was said."""
+    return socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
+
+
+def test_every_answer_tells_browsers_to_keep_it_to_themselves(served):
+    for path in ("/livez", "/docs", "/nothing"):
+        headers = httpx2.get(f"{served}{path}").headers
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "Server" not in headers
+        assert "Access-Control-Allow-Origin" not in headers
+        assert "Strict-Transport-Security" not in headers
+
+
+def test_a_page_of_another_origin_may_not_call_unless_it_is_named(settings):
+    asking = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
+    with listening(create_app(Settings(**settings, cors_origins="https://viewer.example"))) as address:
+        allowed = httpx2.options(f"{address}/segment", headers=asking)
+        refused = httpx2.options(f"{address}/segment", headers=asking | {"Origin": "https://other.example"})
+        assert allowed.headers["Access-Control-Allow-Origin"] == "https://viewer.example"
+        assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+def test_with_a_certificate_the_service_speaks_tls_alone(settings, tls, trust):
+    del tls["tls_client_ca"]
+    with listening(create_app(Settings(**settings, **tls)), trust) as address:
+        assert "Strict-Transport-Security" in httpx2.get(f"{address}/livez", verify=trust).headers
+        with pytest.raises(httpx2.TransportError):
+            httpx2.get(address.replace("https", "http"))
+
+
+def test_with_an_authority_for_clients_nobody_comes_in_without_its_certificate(settings, tls, trust, authority):
+    known = ssl.create_default_context()
+    authority.configure_trust(known)
+    authority.issue_cert("ward@hospital.example").configure_cert(known)
+    with listening(create_app(Settings(**settings, **tls)), known) as address:
+        assert httpx2.get(f"{address}/livez", verify=known).status_code == 200
+        with pytest.raises(httpx2.TransportError):
+            httpx2.get(f"{address}/livez", verify=trust)
+
+
+def test_tls_files_that_cannot_be_used_stop_the_service(settings, tls):
+    tls["tls_key"].write_text("no key")
+    settings["spool"].mkdir()
+    ended = serve(**settings, **tls)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("GLIOSERVE_TLS_CERTIFICATE, _KEY, _CLIENT_CA: expected readable PEM files")
+
+
+def test_a_keys_file_that_is_not_there_stops_the_service(settings):
+    ended = serve(**settings, port=free_port(), keys=settings["spool"] / "keys")
+    assert ended.returncode == 1
+    assert "GLIOSERVE_KEYS: expected a file that `glioserve keys add` made" in ended.stderr
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_connection_whose_request_never_comes_is_closed(served, said, monkeypatch):
+    monkeypatch.setattr(server, "HEAD_S", 0.5)
+    with connect(served) as connection:
+        connection.sendall(said)
+        connection.settimeout(10)
+        assert connection.recv(1) == b""
+    assert httpx2.get(f"{served}/livez").status_code == 200
+
+
+def test_a_connection_is_not_closed_while_its_request_is_worked_on(served, phantom_zip, monkeypatch):
+    monkeypatch.setattr(server, "HEAD_S", 0.05)
+    assert httpx2.post(f"{served}/segment", files={"file": phantom_zip}, timeout=60).status_code == 200
