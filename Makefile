@@ -70,9 +70,10 @@ fuzz: .venv/.fuzzing  ## throw MINUTES of made-up inputs at readers and server; 
 build/brats: | setup
 	$(BIN)/python tests/real_cases.py $@
 
-bench: setup  ## measure a case, and time augmentation, against stated limits
+bench: setup  ## measure a case, hostile uploads and augmentation against stated limits
 	mkdir -p build
 	$(BIN)/python tests/benchmark.py build/bench.json
+	$(BIN)/python tests/benchmark_hostile.py
 	$(BIN)/python tests/benchmark_augmentation.py
 
 openapi: setup  ## write openapi/openapi.json from the app

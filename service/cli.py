@@ -14,11 +14,11 @@ from typing import TypeVar
 from service import audit
 from service.app import create_app
 from service.errors import BenchError, RequestError, SettingsError
-from service.heap import keep_heap_small
 from service.keys import KeyFile, Scope
 from service.lifetime import Lifetime
 from service.log import start_logging
 from service.phantom import encode_phantom, make_phantom, zip_files
+from service.process import forbid_core_dumps, keep_heap_small
 from service.segmentation.errors import InputError, WeightsError
 from service.server import Server
 from service.settings import Settings, describe_settings, read_settings
@@ -40,6 +40,7 @@ def main() -> None:
 
 
 def _serve(_: argparse.Namespace) -> None:
+    forbid_core_dumps()
     keep_heap_small()
     settings = _settings()
     app = create_app(settings)

@@ -20,8 +20,8 @@ from typing import Any
 
 from service.archive import open_upload
 from service.errors import DecodingError, RequestError, TooLargeError
-from service.heap import keep_heap_small, return_freed_memory
 from service.log import silence_libraries
+from service.process import forbid_core_dumps, keep_heap_small, return_freed_memory
 from service.segmentation.case import GROUND_TRUTH, Case, read_case_from
 from service.segmentation.errors import InputError
 from service.segmentation.volume import MAX_VOXELS, Volume
@@ -35,6 +35,7 @@ MOST_LIKELY_TO_BE_KILLED = "1000"  # where memory runs out: this process, not th
 def main() -> None:
     """Read one upload after the other, until the service closes the socket."""
     confine()
+    forbid_core_dumps()
     keep_heap_small()
     silence_libraries()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
@@ -52,7 +53,6 @@ def confine() -> None:
         signal.signal(signal_number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_MIB * MIB,) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4 * MAX_VOXELS,) * 2)  # the voxels that it shares count as a file
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold a patient's head
     if (adjustment := Path("/proc/self/oom_score_adj")).exists():
         adjustment.write_text(MOST_LIKELY_TO_BE_KILLED)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from service.decoder import Decoder
-from service.heap import return_freed_memory
 from service.jobs import Job
+from service.process import return_freed_memory
 from service.report import make_report
 from service.schemas import Report
 from service.segmentation.labels import EnhancingLabel

@@ -13,7 +13,7 @@ FREE_VOLUMES = """
 import os
 import numpy as np
 from service.bench.server import Server
-from service.heap import keep_heap_small
+from service.process import keep_heap_small
 
 keep_heap_small()
 this = Server("", os.getpid())

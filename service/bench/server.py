@@ -19,10 +19,12 @@ from zipfile import ZipFile
 
 from service.answer import REPORT_NAME, ZIP
 from service.errors import BenchError
+from service.settings import PREFIX
 
 LOOPBACK = "127.0.0.1"
 SECONDS_BETWEEN_TRIES = 0.1
 SECONDS_TO_END = 60
+LEFT_OUT = "audit", "keys", "tls_certificate", "tls_key", "tls_client_ca"  # settings that are not for a measurement
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def running_server(**changes: str) -> Iterator[Server]:
     command = [sys.executable, "-m", "service.cli", "serve"]
     with TemporaryFile("w+") as log, TemporaryDirectory() as spool:
         settings = {"GLIOSERVE_HOST": LOOPBACK, "GLIOSERVE_PORT": str(port), "GLIOSERVE_SPOOL": spool}
+        settings |= {f"{PREFIX}{name.upper()}": "" for name in LEFT_OUT}
         process = subprocess.Popen(command, env=os.environ | settings | changes, stdout=log, stderr=log)
         try:
             server = Server(f"http://{LOOPBACK}:{port}", process.pid)

@@ -1,13 +1,19 @@
-"""How much unused memory glibc, where it is the allocator, keeps for later."""
+"""What a process of the service settles with the system: how much memory it keeps, and that none outlives it."""
 
 import ctypes
+import resource
 
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # glibc's numbers for these parameters of mallopt
 LARGE_ARRAY_BYTES = 8 * 2**20  # a volume of BraTS size is larger; smaller arrays are better reused
 
 
+def forbid_core_dumps() -> None:
+    """Have a crash leave no memory behind on a disk: there may be a patient's head in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def keep_heap_small() -> None:
-    """Have glibc hold little that is not in use; to be called before any thread starts.
+    """Have glibc, where it is the allocator, hold little that is not in use; to be called before any thread starts.
 
     Left alone it raises its threshold to 32 MiB after a while, and keeps volumes, some 300 MiB of them, for reuse; and
     it gives each thread a heap of its own, whose unused pieces no other thread can have.
