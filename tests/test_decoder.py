@@ -76,8 +76,11 @@ def test_an_endless_case_is_ended(decoder, upload, endless, monkeypatch):
 
 
 def test_who_waits_for_a_case_may_end_it(decoder, upload, endless):
+    def end():
+        raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        decoder.read(endless, check=lambda: signal.raise_signal(signal.SIGINT))
+        decoder.read(endless, end)
     assert decoder.read(upload).grid.shape == (8, 9, 10)
 
 
