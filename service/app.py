@@ -8,7 +8,7 @@ from anyio import create_task_group
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import body_limit, docs, job_routes, linger, observe, problems, routes
+from service import body_limit, docs, job_routes, linger, observe, problems, routes, watch_routes
 from service.lifetime import Lifetime
 from service.settings import Settings
 
@@ -43,8 +43,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.lifetime = lifetime
     app.include_router(routes.router)
     app.include_router(job_routes.router)
+    app.include_router(watch_routes.router)
     if settings.metrics:
-        app.include_router(routes.metrics_router)
+        app.include_router(watch_routes.metrics_router)
     if settings.docs:
         app.include_router(docs.router)
     if settings.origins:

@@ -9,11 +9,12 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.dependencies import LoadedQueue, MediaType, Sender
 from service.disk import not_found
 from service.jobs import Job
 from service.keys import Scope
 from service.problems import problem_responses
-from service.routes import ANSWER_RESPONSES, LoadedQueue, MediaType, Sender, note_job, render_outcome
+from service.routes import ANSWER_RESPONSES, note_job, render_outcome
 from service.schemas import JobStatus
 
 router = APIRouter(prefix="/jobs/{job_id}")

@@ -1,34 +1,25 @@
-"""The HTTP interface for cases, and for those who watch over the service."""
+"""The HTTP interface for cases."""
 
 from typing import Annotated, Any
 
 from anyio import CancelScope, create_task_group
-from fastapi import APIRouter, Depends, Header, Query, Security
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.exceptions import RequestValidationError
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from service.answer import GZIP, ZIP, Answer, choose_media_type, encode_answer
+from service.answer import GZIP, ZIP, Answer, encode_answer
 from service.archive import ZIP_PART
-from service.door import Caller
-from service.errors import NotReadyError, QueueFullError
+from service.dependencies import NO_PREFERENCE, LoadedQueue, MediaType, Sender
 from service.jobs import Job, new_job
-from service.keys import Scope
-from service.lifetime import Lifetime
 from service.problems import problem_responses, render
-from service.queue import Queue
-from service.schemas import Card, Health, JobStatus, Problem, Report
+from service.schemas import JobStatus, Problem, Report
 from service.segmentation.case import ROLE_OF_ENDING
 from service.segmentation.labels import EnhancingLabel
 from service.upload import receive_upload
 
 router = APIRouter()
-metrics_router = APIRouter()
-bearer = HTTPBearer(auto_error=False, description="A key that `glioserve keys add` made; none where none is asked for.")
 
-NO_PREFERENCE: list[str] = []
 RESPOND_ASYNC = "respond-async"  # RFC 7240, section 4.1
 
 BINARY = {"type": "string", "format": "binary"}
@@ -58,39 +49,6 @@ ACCEPTED_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-async def get_lifetime(request: Request) -> Lifetime:
-    """The app's lifetime."""
-    lifetime: Lifetime = request.app.state.lifetime
-    return lifetime
-
-
-async def get_caller(
-    request: Request,
-    needed: SecurityScopes,
-    lifetime: Annotated[Lifetime, Depends(get_lifetime)],
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-) -> Caller:
-    """Who sent a request; raises UnauthenticatedError, ForbiddenError or RateLimitError."""
-    [scope] = needed.scopes
-    caller = lifetime.door.admit(credentials.credentials if credentials else None, Scope(scope))
-    request.state.facts["key"] = caller.key_id
-    return caller
-
-
-Sender = Annotated[Caller, Security(get_caller, scopes=[Scope.SEGMENT])]
-Reader = Annotated[Caller, Security(get_caller, scopes=[Scope.READ])]
-
-
-async def get_queue(lifetime: Annotated[Lifetime, Depends(get_lifetime)]) -> Queue:
-    """The queue; raises NotReadyError before the weights are loaded and warm."""
-    return lifetime.queue
-
-
-async def get_media_type(accept: Annotated[list[str], Header(include_in_schema=False)] = NO_PREFERENCE) -> str:
-    """The form of answer that the client likes best; raises NotAcceptableError."""
-    return choose_media_type(",".join(accept))
-
-
 async def get_new_job(
     caller: Sender,
     request: Request,
@@ -112,8 +70,6 @@ async def get_new_job(
     return new_job(enhancing_label, detached=detached, owner=caller.key_id, idempotency_key=idempotency_key)
 
 
-LoadedQueue = Annotated[Queue, Depends(get_queue)]
-MediaType = Annotated[str, Depends(get_media_type)]
 NewJob = Annotated[Job, Depends(get_new_job)]
 
 
@@ -141,38 +97,6 @@ async def segment(request: Request, new: NewJob, queue: LoadedQueue, media_type:
     await _wait_for(job, request)
     note_job(request, job)
     return render_outcome(await queue.outcome(job), media_type, request)
-
-
-@router.head("/models", include_in_schema=False)
-@router.get("/models", responses=problem_responses(401, 403, 429, 503))
-async def models(_: Reader, queue: LoadedQueue) -> list[Card]:
-    """The cards of the networks that answer."""
-    return [Card.model_validate(checkpoint.card) for checkpoint in queue.worker.model.checkpoints]
-
-
-@router.head("/livez", include_in_schema=False)
-@router.get("/livez")
-async def livez() -> Health:
-    """Whether the process answers at all."""
-    return Health(status="alive")
-
-
-@router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", responses=problem_responses(503))
-async def readyz(queue: LoadedQueue) -> Health:
-    """Whether a case would be taken now: weights are loaded and warm, the queue has room, the service is not ending."""
-    try:
-        queue.check_ready()
-    except QueueFullError as error:  # a balancer is to send cases elsewhere; nobody is to blame
-        raise NotReadyError(str(error), error.retry_after_s) from error
-    return Health(status="ready")
-
-
-@metrics_router.head("/metrics", include_in_schema=False)
-@metrics_router.get("/metrics", response_class=Response, responses=problem_responses(401, 403, 429))
-async def metrics(_: Reader, lifetime: Annotated[Lifetime, Depends(get_lifetime)]) -> Response:
-    """Counters and gauges in the text format of Prometheus."""
-    return Response(lifetime.metrics.render(lifetime.load), media_type=CONTENT_TYPE_LATEST)
 
 
 def note_job(request: Request, job: Job) -> None:
