@@ -17,7 +17,7 @@ from service.errors import NotReadyError, SettingsError
 from service.jobs import Job
 from service.log import log_line
 from service.metrics import Load, Metrics
-from service.queue import Queue
+from service.queue import Queue, ending
 from service.schemas import Report
 from service.segmentation.errors import WeightsError
 from service.segmentation.model import Model
@@ -47,7 +47,9 @@ class Lifetime:
 
     @property
     def queue(self) -> Queue:
-        """The queue. Raises NotReadyError while the weights load."""
+        """The queue. Raises NotReadyError while the weights load, and once it has ended."""
+        if self._queue is None and self._grace_s is not None:
+            raise ending()
         if self._queue is None:
             raise NotReadyError("Weights: expected loaded and warm, found still loading.", retry_after_s=1)
         return self._queue
@@ -89,6 +91,7 @@ class Lifetime:
                     log.info("Ready. To try it, in another terminal: %s", try_line(self.settings))
                     if self._grace_s is not None:
                         queue.drain(self._grace_s)
+                self._queue = None  # before its records are closed
         finally:
             self.audit.close()
             spool.close()

@@ -84,7 +84,7 @@ class Queue:
     def check_ready(self) -> None:
         """Raise NotReadyError or QueueFullError where a new case would not be taken."""
         if self._drain.is_set():
-            raise _ending()
+            raise ending()
         if not self.load.ready:
             raise QueueFullError(
                 f"Queue: expected fewer than {self.settings.max_waiting} waiting cases, found {self.load.depth}.",
@@ -115,7 +115,7 @@ class Queue:
         """
         async with self._submitting:
             if self._drain.is_set():
-                raise _ending()
+                raise ending()
             if earlier := await self._earlier(job):
                 if (earlier.record.digest, earlier.record.enhancing) != (job.record.digest, job.record.enhancing):
                     raise KeyReusedError("Idempotency-Key: expected the case that came with it first, found another.")
@@ -154,7 +154,7 @@ class Queue:
                 f"Job: expected a finished one, found it {job.record.state}.",
                 retry_after_s=ceil(self.status(job).estimated_s or 1),
             )
-        raise _ending() if self._drain.is_set() else not_found()
+        raise ending() if self._drain.is_set() else not_found()
 
     def status(self, job: Job) -> JobStatus:
         """Where a job is."""
@@ -272,5 +272,6 @@ class Queue:
                 job.scope.cancel()
 
 
-def _ending() -> NotReadyError:
+def ending() -> NotReadyError:
+    """The error about a service that ends."""
     return NotReadyError("Service: expected running, found ending.", retry_after_s=RESTART_S)
