@@ -14,7 +14,7 @@ from service.dependencies import NO_PREFERENCE, LoadedQueue, MediaType, Sender
 from service.jobs import Job, new_job
 from service.problems import problem_responses, render
 from service.schemas import JobStatus, Problem, Report
-from service.segmentation.case import ROLE_OF_ENDING
+from service.segmentation.case import ROLE_OF_ENDING, Modality
 from service.segmentation.labels import EnhancingLabel
 from service.upload import receive_upload
 
@@ -22,16 +22,29 @@ router = APIRouter()
 
 RESPOND_ASYNC = "respond-async"  # RFC 7240, section 4.1
 
+
+def ways_to_name(modality: Modality) -> list[dict[str, Any]]:
+    """Schemas of which a form meets exactly one: one for each name of a modality."""
+    return [{"required": [ending]} for ending, named in ROLE_OF_ENDING.items() if named == modality]
+
+
 BINARY = {"type": "string", "format": "binary"}
 PARTS = {part: BINARY | {"description": f"{role}, .nii or .nii.gz"} for part, role in ROLE_OF_ENDING.items()}
+FORM: dict[str, Any] = {
+    "type": "object",
+    "properties": {ZIP_PART: BINARY | {"description": "the zip, and no other part"}} | PARTS,
+    "additionalProperties": False,
+    "oneOf": [
+        {"required": [ZIP_PART], "maxProperties": 1},
+        {"properties": {ZIP_PART: False}, "allOf": [{"oneOf": ways_to_name(modality)} for modality in Modality]},
+    ],
+}
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "description": "A zip of the four modalities, optionally with ground truth, as NIfTI; or one part a volume.",
     "content": {
         "application/zip": {"schema": BINARY},
-        "multipart/form-data": {
-            "schema": {"type": "object", "properties": {ZIP_PART: BINARY | {"description": "the zip"}} | PARTS}
-        },
+        "multipart/form-data": {"schema": FORM},
     },
 }
 ANSWER_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -56,7 +69,10 @@ async def get_new_job(
         EnhancingLabel, Query(description="number of the enhancing tumour: 4 (BraTS to 2022) or 3 (from 2023)")
     ] = EnhancingLabel.BRATS_2022,
     prefer: Annotated[
-        list[str], Header(description="respond-async (RFC 7240): answer 202 at once, and the case later")
+        list[str],
+        Header(
+            description="respond-async (RFC 7240): answer 202 at once, and the case later", examples=[[RESPOND_ASYNC]]
+        ),
     ] = NO_PREFERENCE,
     idempotency_key: Annotated[
         str | None, Header(pattern=r"^[\x21-\x7e]{1,255}$", description="a request repeated with it is the same job")
