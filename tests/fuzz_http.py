@@ -6,6 +6,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from itertools import count
@@ -63,9 +64,8 @@ def fuzz_http(seed: int, seconds: float, least: int, out: Path, header: str | No
     """Send requests for so many seconds, and longer where they are fewer than the least; then see what is left."""
     folder = out / "http"
     rmtree(folder, ignore_errors=True)
-    weights = save_model(folder.with_name("weights"), known_model(make_phantom(SLAB_GRID)))
     tally, jobs = Tally(), Jobs()
-    with served(folder, weights=weights, **SETTINGS) as service:
+    with served(folder, weights=known_weights(out), **SETTINGS) as service:
         server = Server(service.address, service.process.pid)
         clients = [Client(server.address, f"{seed}:{number}", jobs, out) for number in range(CLIENTS)]
         run(clients, Tally(), lambda tally: tally.requests < WARM_UPS)
@@ -86,6 +86,11 @@ def fuzz_http(seed: int, seconds: float, least: int, out: Path, header: str | No
             tally.failures.append(f"the server ended with {service.process.returncode}")
     read_log(service.log, tally)
     return tally
+
+
+def known_weights(out: Path) -> Path:
+    """Small networks, as the service loads them."""
+    return save_model(out / "weights", known_model(make_phantom(SLAB_GRID)))
 
 
 class Jobs(list[str]):
@@ -134,10 +139,8 @@ class Client:
     def _exchange(self, attempt: Attempt) -> tuple[int | str, str | None]:
         """The status of the answer, and what is wrong about it."""
         with socket.create_connection(self._address, timeout=SECONDS_OF_A_HANG) as connection:
-            try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # answered before all of it was sent, it may be
                 self._send(connection, attempt)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # it may have been answered before all of it was sent
             if attempt.hangs_up:
                 return "hung up", None
             if attempt.patience is not None:
@@ -179,21 +182,20 @@ def is_http(data: bytes) -> bool:
 
 def wrong_about(response: HTTPResponse, body: bytes) -> str | None:
     """What of an answer breaks a rule that holds for all."""
-    if response.status >= 500 and response.status != FULL:
-        return f"{response.status}: {body[:300]!r}"
-    if SECRET.encode() in body:
-        return f"{response.status} quotes the client: {body[:300]!r}"
-    if "X-Request-ID" not in response.headers and response.headers.get_content_type() == "text/plain":
-        return None if response.status == 400 else f"{response.status} in plain text"  # uvicorn's own, of no request
-    if "X-Request-ID" not in response.headers:
-        return f"{response.status} without X-Request-ID"
-    if response.status >= 400 and response.headers.get_content_type() != "application/problem+json":
-        return f"{response.status} is no problem: {response.headers}"
-    if response.status == 405 and not response.headers.get("Allow"):
-        return "405 without Allow"
-    if response.status == 429 and not re.fullmatch("[0-9]+", response.headers.get("Retry-After", "")):
-        return "429 without Retry-After"
-    return None
+    status, headers = response.status, response.headers
+    kind = headers.get_content_type()
+    if status == 400 and kind == "text/plain" and "X-Request-ID" not in headers:
+        return None  # uvicorn's own, about what is no request
+    rules = {
+        f"a failure: {body[:300]!r}": status < 500 or status == FULL,
+        f"it quotes the client: {body[:300]!r}": SECRET.encode() not in body,
+        "no X-Request-ID": "X-Request-ID" in headers,
+        f"no problem but {kind}": status < 400 or kind == "application/problem+json",
+        "no Allow": status != 405 or headers.get("Allow"),
+        "no Retry-After": status != 429 or headers.get("Retry-After", "").isdecimal(),
+    }
+    broken = [rule for rule, holds in rules.items() if not holds]
+    return f"{status}, {'; '.join(broken)}" if broken else None
 
 
 def settle(address: str, tally: Tally) -> None:

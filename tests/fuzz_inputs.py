@@ -76,7 +76,7 @@ def _flip(data: bytearray, random: Random) -> None:
 
 
 def _overwrite(data: bytearray, random: Random) -> None:
-    form = random.choice("<B <H >H <L >L <Q <f >f <d >d".split())
+    form = random.choice(["<B", "<H", ">H", "<L", ">L", "<Q", "<f", ">f", "<d", ">d"])
     value = random.choice(INTERESTING_REALS if form[1] in "fd" else INTERESTING_INTEGERS)
     packed = struct.pack(form, value if form[1] in "fd" else value % 2 ** (8 * struct.calcsize(form)))
     start = _place(data, random)
@@ -111,7 +111,15 @@ def _place(data: bytearray, random: Random) -> int:
     return offset if random.random() < 0.5 else len(data) - 1 - offset
 
 
-CHANGES: tuple[Callable[[bytearray, Random], None], ...] = (_flip, _overwrite, _overwrite, _delete, _repeat, _insert, _cut)
+CHANGES: tuple[Callable[[bytearray, Random], None], ...] = (
+    _flip,
+    _overwrite,
+    _overwrite,
+    _delete,
+    _repeat,
+    _insert,
+    _cut,
+)
 
 
 # What hypothesis builds.
@@ -126,11 +134,16 @@ def field_values(name: str) -> st.SearchStrategy[bytes]:
     kind, count = field.base, int(np.prod(field.shape, dtype=int))
     any_bytes = st.binary(min_size=field.itemsize, max_size=field.itemsize)
     if kind.kind == "S":
-        return st.sampled_from([bytes(field.itemsize), (SECRET.encode() + b"\xff" * field.itemsize)[: field.itemsize]]) | any_bytes
+        return (
+            st.sampled_from([bytes(field.itemsize), (SECRET.encode() + b"\xff" * field.itemsize)[: field.itemsize]])
+            | any_bytes
+        )
     if kind.kind == "f":
         values = [np.float32(value).tobytes() for value in INTERESTING_REALS]
     else:
-        values = [(value % 2 ** (8 * kind.itemsize)).to_bytes(kind.itemsize, "little") for value in INTERESTING_INTEGERS]
+        values = [
+            (value % 2 ** (8 * kind.itemsize)).to_bytes(kind.itemsize, "little") for value in INTERESTING_INTEGERS
+        ]
     each = st.lists(st.sampled_from(values), min_size=count, max_size=count).map(b"".join)
     return each | any_bytes
 
@@ -148,7 +161,9 @@ def images(draw: st.DrawFn, shape: tuple[int, int, int]) -> bytes:
         name = draw(st.sampled_from(FIELDS))
         block[name] = np.frombuffer(draw(FIELD_VALUES[name]), HEADER_TYPE[name].base).reshape(HEADER_TYPE[name].shape)
     header = (block.byteswap() if draw(st.booleans()) else block).tobytes()
-    voxels = draw(st.sampled_from([data[352:], data[352:-1], bytes(8 * 720), data[352:] + b"x" * 99, b""]) | st.binary())
+    voxels = draw(
+        st.sampled_from([data[352:], data[352:-1], bytes(8 * 720), data[352:] + b"x" * 99, b""]) | st.binary()
+    )
     return _wrapped(header + bytes(4) + voxels, draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 5])))
 
 
@@ -163,7 +178,19 @@ def _wrapped(data: bytes, how: int) -> bytes:
 NAMES = st.sampled_from(
     [f"{word}{end}" for word in WORDS for end in (".nii", ".nii.gz")] * 3
     + [f"{SECRET}_{word}.NII" for word in (*WORDS, "seg", "t1gd", "t2w")]
-    + ["", "/", "t1.nii/", "a\\t1.nii", "._t1.nii", ".nii", "-t1.nii", "t1.nii\0.exe", "\ud7ff", "t1.nii ", "seg.nii.gz"]
+    + [
+        "",
+        "/",
+        "t1.nii/",
+        "a\\t1.nii",
+        "._t1.nii",
+        ".nii",
+        "-t1.nii",
+        "t1.nii\0.exe",
+        "\ud7ff",
+        "t1.nii ",
+        "seg.nii.gz",
+    ]
 ) | st.text(max_size=12)
 LIES = st.sampled_from(INTERESTING_INTEGERS)
 EXTRAS = st.sampled_from([b""] * 6) | st.one_of(

@@ -1,4 +1,4 @@
-"""The readers under made-up uploads, in processes whose crash is seen; `read` is what the coverage-guided part calls too.
+"""The readers under made-up uploads, in processes whose crash is seen.
 
     python tests/fuzz_readers.py SEED FIRST STEP STATE      # one worker, until it is killed
 
@@ -33,6 +33,7 @@ BYTES_OF_CHOICES = 4096  # that hypothesis builds an input from
 FORM = "<Qd"  # of STATE, before the input: its number, and when it began
 WORKERS = 2
 SECONDS_BETWEEN_LOOKS = 0.2
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the disk is not what is tried
 
 
 class WrongError(Exception):
@@ -71,7 +72,7 @@ def read(upload: Upload, folder: Path) -> str:
 
 
 def fuzz_readers(seed: int, seconds: float, least: int, out: Path) -> Findings:
-    """Read inputs for so many seconds, and longer where they are fewer than the least; what fails is kept in a folder."""
+    """Read inputs for so many seconds, and longer where they are too few; what fails is kept in a folder."""
     findings = Findings()
     workers = [Worker(seed, number, out) for number in range(WORKERS)]
     started = monotonic()
@@ -154,7 +155,7 @@ def work(seed: int, first: int, step: int, state: Path) -> None:
     confine()
     silence_libraries()
     outcomes: Counter[str] = Counter()
-    with TemporaryDirectory(dir=_memory()) as folder:
+    with TemporaryDirectory(dir=IN_MEMORY) as folder:
         attempt = Attempt(seed, state, Path(folder), outcomes)
         built = given(uploads())(attempt.read).hypothesis.fuzz_one_input
         index = first
@@ -205,11 +206,6 @@ def unpacked(data: bytes) -> Upload:
     for name, size in json.loads(names).items():
         upload[name], rest = rest[:size], rest[size:]
     return upload
-
-
-def _memory() -> str | None:
-    """A folder in memory where there is one: the disk is not what is tried."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from service.archive import ZIP_PART
 Header = tuple[bytes, bytes]
 
 METHODS = [b"GET"] * 6 + b"POST PUT PATCH DELETE HEAD OPTIONS TRACE CONNECT get BREW M-SEARCH".split()
-PATHS = b"/livez /readyz /metrics /models /openapi.json /segment /jobs / /docs /segment/ //segment /Livez * /%00 /%ff".split()
+PATHS = b"/livez /readyz /metrics /models /openapi.json /segment".split()
+PATHS += b"/jobs / /docs /segment/ //segment /Livez * /%00 /%ff".split()
 SECONDS_OF_A_PAUSE = (0.0, 0.0, 0.01, 0.1)
 LARGEST_HOSTILE_BYTES = 2**21
 ENDLESS_BYTES = 2**17
@@ -45,7 +46,11 @@ class Requests:
         attempt = make(self, random)
         attempt.pieces, attempt.pause_s = random.choice((1, 1, 1, 3)), random.choice(SECONDS_OF_A_PAUSE)
         if random.random() < 1 / 12:
-            attempt.cut, attempt.hangs_up, attempt.due = random.randrange(len(attempt.data) + 1), random.random() < 0.5, False
+            attempt.cut, attempt.hangs_up, attempt.due = (
+                random.randrange(len(attempt.data) + 1),
+                random.random() < 0.5,
+                False,
+            )
         elif random.random() < 1 / 12:
             attempt.patience, attempt.due = random.choice((0, 1, 50, 400)), False
         return attempt
@@ -60,7 +65,12 @@ class Requests:
 
     def job(self, random: Random) -> Attempt:
         """A job's routes, its id real or not."""
-        ids = [job.encode() for job in self._jobs[-20:]] + [_noise(random, 16).hex().encode(), b"..", b"%2e%2e", b"x" * 999]
+        ids = [job.encode() for job in self._jobs[-20:]] + [
+            _noise(random, 16).hex().encode(),
+            b"..",
+            b"%2e%2e",
+            b"x" * 999,
+        ]
         tail = random.choice((b"", b"/result", b"/events", b"/nothing"))
         method = random.choice((b"GET", b"GET", b"GET", b"HEAD", b"DELETE", b"DELETE", b"POST"))
         return self._attempt(method, b"/jobs/" + random.choice(ids) + tail + self._query(random), _headers(random))
@@ -90,7 +100,9 @@ class Requests:
 
     def lie(self, random: Random) -> Attempt:
         """A body of another length than is told, or told in two ways; the client sends no more, and listens."""
-        body = random.choice((zip_of({}), b"5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffff\r\n", b"-1\r\n", _noise(random, 99)))
+        body = random.choice(
+            (zip_of({}), b"5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffff\r\n", b"-1\r\n", _noise(random, 99))
+        )
         length = random.choice((b"0", b"-1", b"1e9", b"", b"99999999999999999999", b"5, 6", b"\xd9\xa1", b"0x10"))
         framing = random.choice(
             (
@@ -119,7 +131,8 @@ class Requests:
                 b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 20000 + b"\r\n",
                 b"GET /livez HTTP/1.1\r\nHost: x\r\nx: " + b"y" * ENDLESS_BYTES,
                 b"GET /livez HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
-                b"GET /livez HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n" + _noise(random, 40),
+                b"GET /livez HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+                + _noise(random, 40),
                 b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 50,  # one after the other, nobody waits
             )
         )
@@ -134,7 +147,9 @@ class Requests:
                 b"--x\r\n" + _disposition(name.encode()) + b"\r\n\r\n" + data + b"\r\n" for name, data in upload.items()
             )
             body, kind = body + b"--x--\r\n", b"multipart/form-data; boundary=x"
-        return self._attempt(b"POST", b"/segment" + self._query(random), [(b"Content-Type", kind), *_headers(random)], body)
+        return self._attempt(
+            b"POST", b"/segment" + self._query(random), [(b"Content-Type", kind), *_headers(random)], body
+        )
 
     def _query(self, random: Random) -> bytes:
         return random.choice((b"",) * 12 + QUERIES)
@@ -183,7 +198,15 @@ MULTIPART_KINDS = (
     b"multipart/form-data; boundary*=utf-8''x",
 )
 FIELDS: dict[bytes, tuple[bytes, ...]] = {
-    b"Accept": (b"*/*", b"application/json", b"application/gzip;q=1", b"text/html", b"application/*;q=nan", b";q=,,;", b""),
+    b"Accept": (
+        b"*/*",
+        b"application/json",
+        b"application/gzip;q=1",
+        b"text/html",
+        b"application/*;q=nan",
+        b";q=,,;",
+        b"",
+    ),
     b"Prefer": (b"respond-async", b"respond-async, wait=5", b"return=minimal", b'x="' + SECRET.encode(), b""),
     b"Idempotency-Key": (b"", b"k", b"x" * 255, b"x" * 256, b"\xff", b"a b", b"same"),
     b"Range": (b"bytes=0-1", b"bytes=-1", b"lines=1-"),
@@ -209,8 +232,12 @@ def _part(random: Random) -> bytes:
     headers = [_disposition(name)]
     if random.random() < 0.4:
         headers = [random.choice(PART_HEADERS(name))]
-    headers += random.choices((b"Content-Type: x", b"Content-Transfer-Encoding: base64", b"X: " + b"y" * 999), k=random.randrange(3))
-    return b"\r\n".join(headers) + random.choice((b"\r\n\r\n", b"\r\n\r\n", b"\n\n", b"\r\n", b"")) + _noise(random, 200)
+    headers += random.choices(
+        (b"Content-Type: x", b"Content-Transfer-Encoding: base64", b"X: " + b"y" * 999), k=random.randrange(3)
+    )
+    return (
+        b"\r\n".join(headers) + random.choice((b"\r\n\r\n", b"\r\n\r\n", b"\n\n", b"\r\n", b"")) + _noise(random, 200)
+    )
 
 
 def PART_HEADERS(name: bytes) -> tuple[bytes, ...]:  # noqa: N802  (a table but for the name)
