@@ -227,6 +227,12 @@ VOLUMES: Mapping[str, Hostile] = {
     "float64 beyond float32": Hostile(
         case_of(t2=image(np.full((8, 9, 10), 1e300))), 422, "intensities", "T2: expected finite"
     ),
+    "squares beyond float32": Hostile(
+        case_of(t2=image(np.linspace(1, 1e30, 720, dtype=np.float32).reshape(8, 9, 10))),
+        422,
+        "intensities",
+        "T2: expected intensities whose squares",
+    ),
     "zero": Hostile(case_of(t2=image(np.zeros((8, 9, 10), np.int16))), 422, "intensities", "T2: expected varying"),
     "constant": Hostile(case_of(t2=image(np.ones((8, 9, 10), np.int16))), 422, "intensities", "T2: expected varying"),
     "all zero": Hostile(

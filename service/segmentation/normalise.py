@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import reduce
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,13 +74,18 @@ def z_score(modality: Modality, image: NDArray[np.float32], brain: NDArray[np.bo
 
     Mean and deviation are taken over the brain (X, Y, Z), where the paper (section III.A) takes the volume: air fills
     most of a volume, and how much of it depends on the crop, not on the patient.
-    Raises IntensityError for an image that is not finite, or constant.
+    Raises IntensityError for an image that is not finite, too large, or constant.
     """
     inside = image.T.ravel().take(np.flatnonzero(brain.T))  # ten times as fast as image[brain], in the order of files
     if not np.isfinite(inside).all():
         raise IntensityError(f"{modality}: expected finite intensities, found NaN or infinity.")
     mean = float(inside.mean(dtype=np.float64))
-    deviation = float(np.square(inside - mean).mean(dtype=np.float64)) ** 0.5
+    with np.errstate(over="ignore"):
+        deviation = float(np.square(inside - mean).mean(dtype=np.float64)) ** 0.5
+    if not isfinite(deviation):  # all scores would be zero
+        raise IntensityError(
+            f"{modality}: expected intensities whose squares float32 holds, found up to {inside.max():g}."
+        )
     if deviation <= ROUNDING * abs(mean):
         raise IntensityError(f"{modality}: expected varying intensities, found {inside[0]:g} throughout the brain.")
     score = image - mean
