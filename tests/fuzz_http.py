@@ -65,11 +65,15 @@ def fuzz_http(seed: int, seconds: float, least: int, out: Path, header: str | No
     folder = out / "http"
     rmtree(folder, ignore_errors=True)
     tally, jobs = Tally(), Jobs()
-    with served(folder, weights=known_weights(out), **SETTINGS) as service:
+    headers = dict([parsed(header)]) if header else {}
+    with (
+        served(folder, weights=known_weights(out), **SETTINGS) as service,
+        httpx2.Client(base_url=service.address, headers=headers) as watcher,
+    ):
         server = Server(service.address, service.process.pid)
-        clients = [Client(server.address, f"{seed}:{number}", jobs, out) for number in range(CLIENTS)]
+        clients = [Client(server.address, f"{seed}:{number}", jobs, out, parsed(header)) for number in range(CLIENTS)]
         run(clients, Tally(), lambda tally: tally.requests < WARM_UPS)
-        settle(server.address, tally)
+        settle(watcher, tally)
         before_mib = server.resident_mib()
         started = monotonic()
 
@@ -79,9 +83,9 @@ def fuzz_http(seed: int, seconds: float, least: int, out: Path, header: str | No
 
         run(clients, tally, goes_on)
         tally.seconds = monotonic() - started
-        settle(server.address, tally)
+        settle(watcher, tally)
         tally.memory_ratio = server.resident_mib() / before_mib
-        clean_up(server.address, jobs, folder / "spool", tally, header)
+        clean_up(watcher, jobs, folder / "spool", tally)
         if service.process.poll() is not None:
             tally.failures.append(f"the server ended with {service.process.returncode}")
     read_log(service.log, tally)
@@ -112,9 +116,10 @@ def run(clients: list["Client"], tally: Tally, goes_on: Callable[[Tally], bool])
 class Client:
     """Sends the attempts of one seed, each over a connection of its own."""
 
-    def __init__(self, address: str, seed: str, jobs: Jobs, out: Path) -> None:
+    def __init__(self, address: str, seed: str, jobs: Jobs, out: Path, header: tuple[str, str] | None) -> None:
         host, _, port = address.removeprefix("http://").partition(":")
-        self._address, self._requests, self._jobs = (host, int(port)), Requests(seed, jobs), jobs
+        encoded = (header[0].encode(), header[1].encode()) if header else None
+        self._address, self._requests, self._jobs = (host, int(port)), Requests(seed, jobs, encoded), jobs
         self._seed, self._out, self._numbers = seed, out, count()
 
     def send_next(self, tally: Tally, lock: Lock) -> None:
@@ -198,35 +203,39 @@ def wrong_about(response: HTTPResponse, body: bytes) -> str | None:
     return f"{status}, {'; '.join(broken)}" if broken else None
 
 
-def settle(address: str, tally: Tally) -> None:
+def parsed(header: str | None) -> tuple[str, str] | None:
+    """A header in its two parts."""
+    name, _, value = (header or "").partition(":")
+    return (name, value.strip()) if header else None
+
+
+def settle(client: httpx2.Client, tally: Tally) -> None:
     """Wait until nothing waits and nothing runs."""
 
     def is_idle() -> bool:
-        families = text_string_to_metric_families(httpx2.get(f"{address}/metrics").text)
+        families = text_string_to_metric_families(client.get("/metrics").text)
         samples = {sample.name: sample.value for family in families for sample in family.samples}
         return samples["glioserve_queue_depth"] == samples["glioserve_running"] == 0
 
     try:
         wait_until(is_idle, SECONDS_TO_SETTLE)
         sleep(1)
-        httpx2.get(f"{address}/livez").raise_for_status()
+        client.get("/livez").raise_for_status()
     except AssertionError:
         tally.failures.append("the queue is not empty in the end")
 
 
-def clean_up(address: str, jobs: Jobs, spool: Path, tally: Tally, header: str | None) -> None:
+def clean_up(client: httpx2.Client, jobs: Jobs, spool: Path, tally: Tally) -> None:
     """Delete jobs, wait for the others to expire, and count what is left."""
-    name, _, value = (header or "").partition(":")
-    with httpx2.Client(base_url=address, headers={name: value.strip()} if name else {}) as client:
-        for job in jobs:
-            client.delete(f"/jobs/{job}")
-        try:
-            wait_until(lambda: not folders(spool), SECONDS_TO_SETTLE)
-        except AssertionError:
-            tally.left = folders(spool)
-        used = re.search(r"^glioserve_spool_bytes (\S+)$", client.get("/metrics").text, re.MULTILINE)
-        if float(used[1]) != 0:
-            tally.failures.append(f"{used[1]} bytes are counted on an empty spool")
+    for job in jobs:
+        client.delete(f"/jobs/{job}")
+    try:
+        wait_until(lambda: not folders(spool), SECONDS_TO_SETTLE)
+    except AssertionError:
+        tally.left = folders(spool)
+    used = re.search(r"^glioserve_spool_bytes (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    if float(used[1]) != 0:
+        tally.failures.append(f"{used[1]} bytes are counted on an empty spool")
 
 
 def folders(spool: Path) -> int:

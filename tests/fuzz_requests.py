@@ -34,10 +34,13 @@ class Attempt:
 
 
 class Requests:
-    """A stream of attempts from a seed; ids of jobs are those that the server gave meanwhile."""
+    """A stream of attempts from a seed; ids of jobs are those that the server gave meanwhile.
 
-    def __init__(self, seed: str, jobs: list[str]) -> None:
-        self._random, self._jobs = Random(seed), jobs
+    A header that is given, such as a key, comes with most of them.
+    """
+
+    def __init__(self, seed: str, jobs: list[str], header: Header | None = None) -> None:
+        self._random, self._jobs, self._header = Random(seed), jobs, header
 
     def next(self) -> Attempt:
         """The next one; one of twelve is cut off or hung up on."""
@@ -162,6 +165,8 @@ class Requests:
             headers = [*headers, (b"Transfer-Encoding", b"chunked")]
         elif body or method == b"POST":
             headers = [*headers, (b"Content-Length", b"%d" % len(body))]
+        if self._header and self._random.random() < 0.9:
+            headers = [self._header, *(header for header in headers if header[0] != self._header[0])]
         start = method + b" " + target + b" HTTP/" + self._random.choice((b"1.1",) * 9 + (b"1.0",))
         data = _lines(start, [(b"Host", b"x"), (b"Connection", b"close"), *headers]) + body
         return Attempt(data, method.decode())
