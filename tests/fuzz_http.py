@@ -17,8 +17,8 @@ from time import monotonic, sleep
 
 import h11
 import httpx2
-from fuzz_inputs import SECRET
-from fuzz_requests import Attempt, Requests
+from fuzz_inputs import SECRET, corpus
+from fuzz_requests import Attempt, Requests, good_uploads, hostile_bodies
 from known_networks import known_model, save_model
 from prometheus_client.parser import text_string_to_metric_families
 from serving import served, wait_until
@@ -32,7 +32,7 @@ SECONDS_OF_A_HANG = 30
 SECONDS_TO_SETTLE = 120
 MOST_MEMORY = 1.15  # times what there was before
 MOST_HEAD_BYTES = 2**14  # the limit of h11, and so of uvicorn
-FULL = 507  # a spool that is full is told so; that is no failure
+FULL, NOT_READY = 507, 503  # a spool that is full is told so, and by /readyz a queue; that is no failure
 SETTINGS = {
     "device": "cpu",
     "precision": "float32",
@@ -65,6 +65,8 @@ def fuzz_http(seed: int, seconds: float, least: int, out: Path, header: str | No
     folder = out / "http"
     rmtree(folder, ignore_errors=True)
     tally, jobs = Tally(), Jobs()
+    for make in (corpus, good_uploads, hostile_bodies):
+        make()  # once, not by each client at the same time
     headers = dict([parsed(header)]) if header else {}
     with (
         served(folder, weights=known_weights(out), **SETTINGS) as service,
@@ -156,7 +158,7 @@ class Client:
             body = response.read()
         if response.status == 202:
             self._jobs.append(json.loads(body)["id"])
-        return response.status, wrong_about(response, body)
+        return response.status, wrong_about(response, body, attempt.target)
 
     def _send(self, connection: socket.socket, attempt: Attempt) -> None:
         data = attempt.data[: attempt.cut]
@@ -185,14 +187,16 @@ def is_http(data: bytes) -> bool:
     return True
 
 
-def wrong_about(response: HTTPResponse, body: bytes) -> str | None:
+def wrong_about(response: HTTPResponse, body: bytes, target: bytes) -> str | None:
     """What of an answer breaks a rule that holds for all."""
     status, headers = response.status, response.headers
     kind = headers.get_content_type()
     if status == 400 and kind == "text/plain" and "X-Request-ID" not in headers:
         return None  # uvicorn's own, about what is no request
     rules = {
-        f"a failure: {body[:300]!r}": status < 500 or status == FULL,
+        f"a failure: {body[:300]!r}": status < 500
+        or status == FULL
+        or (status == NOT_READY and target.startswith(b"/readyz")),
         f"it quotes the client: {body[:300]!r}": SECRET.encode() not in body,
         "no X-Request-ID": "X-Request-ID" in headers,
         f"no problem but {kind}": status < 400 or kind == "application/problem+json",

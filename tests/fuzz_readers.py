@@ -18,7 +18,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
-from fuzz_inputs import SECRET, Upload, mutated, uploads
+from fuzz_inputs import SECRET, Upload, corpus, mutated, uploads
 from hypothesis import given
 
 from service.decoding import MAX_MESSAGE_BYTES, confine, read_upload
@@ -155,6 +155,7 @@ def work(seed: int, first: int, step: int, state: Path) -> None:
     confine()
     silence_libraries()
     outcomes: Counter[str] = Counter()
+    corpus()  # takes seconds, which are not the first input's
     with TemporaryDirectory(dir=IN_MEMORY) as folder:
         attempt = Attempt(seed, state, Path(folder), outcomes)
         built = given(uploads())(attempt.read).hypothesis.fuzz_one_input

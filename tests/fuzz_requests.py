@@ -32,6 +32,11 @@ class Attempt:
     pause_s: float = 0.0  # between pieces
     patience: int | None = None  # bytes of the answer after which the client hangs up
 
+    @property
+    def target(self) -> bytes:
+        """The address, if it is a request."""
+        return (self.data[:100].split(b" ") + [b""])[1]
+
 
 class Requests:
     """A stream of attempts from a seed; ids of jobs are those that the server gave meanwhile.
