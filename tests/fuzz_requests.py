@@ -35,7 +35,7 @@ class Attempt:
     @property
     def target(self) -> bytes:
         """The address, if it is a request."""
-        return (self.data[:100].split(b" ") + [b""])[1]
+        return [*self.data[:100].split(b" "), b""][1]
 
 
 class Requests:

@@ -71,7 +71,7 @@ def test_a_finished_job_leaves_its_result_on_disk_and_not_its_case(client, phant
     job = accept(client, phantom_zip)
     finish(client, job)
     assert "segmentation.nii.gz" in spooled(client)
-    assert "file" not in spooled(client)
+    wait_until(lambda: "file" not in spooled(client))
     assert client.delete(job).status_code == 204
 
 
@@ -165,7 +165,7 @@ def test_a_deleted_job_is_gone_with_its_files(client, phantom_zip):
     before = spooled(client)
     job = accept(client, phantom_zip)
     finish(client, job)
-    assert len(spooled(client)) == len(before) + 2
+    wait_until(lambda: len(spooled(client)) == len(before) + 2)
     assert client.delete(job).status_code == 204
     assert client.get(job).status_code == client.delete(job).status_code == 404
     assert spooled(client) == before
