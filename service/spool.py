@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,8 @@ from service.settings import MIB
 
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 LOCK_NAME = "lock"
+OF_THE_FILE_SYSTEM = "lost+found"  # in the topmost folder of a disk
+JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Spool:
@@ -26,6 +29,11 @@ class Spool:
         try:
             self.folder = folder.expanduser().absolute()
             self.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            if not self._is_ours():
+                raise SettingsError(
+                    f"GLIOSERVE_SPOOL: expected a folder of the service's own, new or empty, found one with other "
+                    f"files in it: {folder}."
+                )
             self.folder.chmod(PRIVATE_FOLDER)
             self._lock_file = (self.folder / LOCK_NAME).open("w")
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,8 +121,13 @@ class Spool:
         if self.used_bytes + more_bytes > self.max_mib * MIB:
             raise SpoolError(f"Spool: expected at most {self.max_mib} MiB of cases and results, found it full.")
 
+    def _is_ours(self) -> bool:
+        """Whether an earlier process had the folder, or nobody. What belongs to others is neither changed nor swept."""
+        names = {path.name for path in self.folder.iterdir()} - {OF_THE_FILE_SYSTEM}
+        return not names or LOCK_NAME in names
+
     def _job_folders(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if path.is_dir()]
+        return [path for path in self.folder.iterdir() if JOB_ID.fullmatch(path.name)]
 
 
 def _size(folder: Path) -> int:

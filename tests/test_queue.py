@@ -13,7 +13,7 @@ from time import sleep
 import pytest
 from fastapi.testclient import TestClient
 from known_networks import gated_model
-from serving import listening, ready_client, wait_until
+from serving import LOOPBACK, listening, ready_client, wait_until
 from test_jobs import ASYNC, MASK, accept, fill, finish, post, spooled
 from test_segment import problem_of
 
@@ -56,11 +56,16 @@ def test_a_repeated_case_needs_no_place_in_a_full_queue(gate, gated, phantom_zip
         finish(gated, each)
 
 
+def head_of(length: int) -> bytes:
+    """The head of a request with a zip of so many bytes."""
+    lines = ("POST /segment HTTP/1.1", "Host: localhost", "Content-Type: application/zip", f"Content-Length: {length}")
+    return "\r\n".join((*lines, "", "")).encode()
+
+
 def send_and_keep(address, body):
     """A request whose answer nobody has read yet."""
     connection = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
-    head = f"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\nContent-Length: {len(body)}\r\n\r\n"
-    connection.sendall(head.encode() + body)
+    connection.sendall(head_of(len(body)) + body)
     return connection
 
 
@@ -89,9 +94,7 @@ def test_a_body_that_stops_coming_is_408_and_gives_its_place_back(settings):
     app = create_app(settings.model_copy(update={"upload_pause_s": 0.3}))
     with listening(app) as address:
         with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as connection:
-            connection.sendall(
-                b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\nContent-Length: 1000\r\n\r\nPK"
-            )
+            connection.sendall(head_of(1000) + b"PK")
             assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
         wait_until(lambda: app.state.lifetime.load.depth == 0)
         assert app.state.lifetime.load.spool_bytes == 0
@@ -215,6 +218,7 @@ def test_a_damaged_spool_file_is_not_blamed_on_the_client(left, settings):
 def test_what_no_job_owns_is_swept_at_the_start(settings):
     orphan = settings.spool / ("0" * 32)
     orphan.mkdir(parents=True)
+    (settings.spool / "lock").touch()  # by which the service knows its own
     (orphan / "file").write_bytes(b"left by a crash")
     with ready_client(settings) as client:
         assert not orphan.exists()
@@ -223,8 +227,9 @@ def test_what_no_job_owns_is_swept_at_the_start(settings):
 
 def test_records_that_are_no_database_stop_the_service(settings):
     settings.spool.mkdir()
+    (settings.spool / "lock").touch()
     (settings.spool / "jobs.sqlite3").write_bytes(b"not a database" * 100)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), LOOPBACK) as client:
         wait_until(lambda: client.app.state.lifetime.ended)
     failure = str(client.app.state.lifetime.failure)
     assert "expected readable records in jobs.sqlite3, found: file is not a database" in failure

@@ -1,0 +1,37 @@
+"""The folder of the spool: whose it is, and what is swept out of it."""
+
+import stat
+
+import pytest
+
+from service.errors import SettingsError
+from service.spool import Spool
+
+
+def test_a_folder_of_somebody_else_is_neither_taken_nor_touched(tmp_path):
+    (tmp_path / "patients").mkdir()
+    (tmp_path / "patients" / "scan").touch()
+    tmp_path.chmod(0o755)
+    with pytest.raises(SettingsError, match="of the service's own, new or empty, found one with other files"):
+        Spool(tmp_path, max_mib=1)
+    assert (tmp_path / "patients" / "scan").exists()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_only_cases_are_swept(tmp_path):
+    Spool(tmp_path, max_mib=1).close()
+    job, other = tmp_path / ("0" * 32), tmp_path / "backup"
+    for folder in (job, other):
+        folder.mkdir()
+        (folder / "file").touch()
+    spool = Spool(tmp_path, max_mib=1)
+    assert spool.sweep([]) == 1
+    spool.close()
+    assert not job.exists()
+    assert (other / "file").exists()
+
+
+def test_a_new_disk_is_empty_whatever_its_file_system_put_there(tmp_path):
+    (tmp_path / "lost+found").mkdir()
+    Spool(tmp_path, max_mib=1).close()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
