@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from errno import ENOSPC
 from hashlib import sha256
 from pathlib import Path
 from typing import TextIO
@@ -64,7 +65,7 @@ class KeyFile:
         key_id = secrets.token_hex(4)
         key = f"glio_{key_id}_{secrets.token_urlsafe(32)}"
         with self._translated(), self._locked(os.O_CREAT) as file:
-            if any(name == known.name and not known.revoked for known in _parse(file).values()):
+            if any(name in (known.id, known.name) and not known.revoked for known in _parse(file).values()):
                 raise SettingsError(f"NAME: expected a new one, found that a key is called {name}.")
             _append(file, Key(id=key_id, name=name, scopes=tuple(scopes), sha256=_hash(key), created=datetime.now(UTC)))
         return key
@@ -83,7 +84,7 @@ class KeyFile:
     def _locked(self, flags: int = 0) -> Iterator[TextIO]:
         """The file, which nobody else changes meanwhile."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | flags, PRIVATE_FILE)
-        with os.fdopen(descriptor, "a+") as file:
+        with os.fdopen(descriptor, "a+") as file:  # closed, it is unlocked
             fcntl.flock(file, fcntl.LOCK_EX)
             yield file
 
@@ -136,6 +137,8 @@ def _parse(file: TextIO) -> dict[str, Key]:
     file.seek(0)
     keys = {}
     for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
         try:
             key = Key.model_validate_json(line)
         except ValidationError as error:
@@ -145,9 +148,17 @@ def _parse(file: TextIO) -> dict[str, Key]:
 
 
 def _append(file: TextIO, key: Key) -> None:
-    file.write(key.model_dump_json() + "\n")
-    file.flush()
-    os.fsync(file.fileno())
+    """Add a line, or nothing of it. Raises OSError."""
+    size = os.fstat(file.fileno()).st_size
+    ends_a_line = size == 0 or os.pread(file.fileno(), 1, size - 1) == b"\n"  # an editor may have left it open
+    line = ("" if ends_a_line else "\n") + key.model_dump_json() + "\n"
+    try:
+        if os.write(file.fileno(), line.encode()) < len(line):
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        os.fsync(file.fileno())
+    except OSError:
+        os.ftruncate(file.fileno(), size)
+        raise
 
 
 def _hash(key: str) -> str:

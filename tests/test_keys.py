@@ -76,6 +76,32 @@ def test_keys_that_are_made_at_once_are_all_there(path):
     assert all(Keys(path).find(key) for key in made)
 
 
+def test_a_file_that_an_editor_left_open_or_with_blank_lines_loses_nothing(path):
+    file = KeyFile(path)
+    first, second = file.add("ward-7", [Scope.READ]), file.add("ward-8", [Scope.READ])
+    path.write_text("\n" + path.read_text().rstrip("\n"))
+    file.revoke("ward-7")
+    assert Keys(path).find(first) is None
+    assert Keys(path).find(second)
+
+
+def test_a_full_disk_leaves_the_file_as_it_was_and_is_told(path, monkeypatch):
+    file = KeyFile(path)
+    file.add("ward-7", [Scope.READ])
+    before, whole_write = path.read_text(), os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: whole_write(descriptor, data[:9]))
+    with pytest.raises(SettingsError, match="No space left on device"):
+        file.revoke("ward-7")
+    assert path.read_text() == before
+
+
+def test_no_key_is_called_as_another_is_known(path):
+    file = KeyFile(path)
+    key = file.add("ward-7", [Scope.READ])
+    with pytest.raises(SettingsError, match="expected a new one"):
+        file.add(key.split("_")[1], [Scope.READ])
+
+
 def test_two_keys_in_force_never_share_a_name(path):
     file = KeyFile(path)
     file.add("ward-7", [Scope.READ])
