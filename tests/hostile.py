@@ -37,6 +37,15 @@ def image(voxels: np.ndarray | None = None, affine: np.ndarray | None = None, **
     return header.binaryblock + data[348:]
 
 
+def big_endian(**fields: object) -> bytes:
+    """The same, its header in the other order of bytes."""
+    data = image(vox_offset=352)
+    header = nib.Nifti1Header(data[:348]).as_byteswapped(">")
+    for name, value in fields.items():
+        header[name] = value
+    return header.binaryblock + data[348:]
+
+
 def files(**replaced: bytes) -> dict[str, bytes]:
     """The four modalities, some as given."""
     return {f"{word}.nii": replaced.get(word, image()) for word in ("t1", "t1ce", "t2", "flair")}
@@ -123,6 +132,11 @@ def zeros(mib: int) -> bytes:
     return gzip.compress(bytes(mib * 2**20), 9)
 
 
+def endless(word: str) -> bytes:
+    """A gzip file that goes on and on, and inflates to nothing more."""
+    return gzip.compress(image() if word else b"") + gzip.compress(b"") * 300_000
+
+
 def bomb(compression: int) -> bytes:
     """Images of zeros that together unpack to a gigabyte."""
     return zip_of(dict.fromkeys(files(), bytes(256 * 2**20)), compression)
@@ -181,6 +195,8 @@ VOLUMES: Mapping[str, Hostile] = {
     "gzip bomb behind an image": Hostile(
         case_of(t2=gzip.compress(image()) + zeros(1000)), 400, "malformed-image", "T2"
     ),
+    "endless gzip": Hostile(lambda: zip_of(files(t2=endless(""))), 400, "malformed-image", "T2"),
+    "endless gzip behind an image": Hostile(lambda: zip_of(files(t2=endless("t2"))), 400, "malformed-image", "T2"),
     "NIfTI-2": Hostile(
         case_of(t2=nib.Nifti2Image(np.ones((2, 3, 4), np.int16), np.eye(4)).to_bytes()),
         400,
@@ -190,6 +206,9 @@ VOLUMES: Mapping[str, Hostile] = {
     "header of a pair": Hostile(claims(magic=b"ni1"), 400, "malformed-image", ".hdr and .img pair"),
     "no voxels": Hostile(claims(dim=[3, 8, 0, 10, 1, 1, 1, 1]), 400, "malformed-image", "three-dimensional"),
     "negative shape": Hostile(claims(dim=[3, 8, -9, 10, 1, 1, 1, 1]), 400, "malformed-image", "three-dimensional"),
+    "32767 dimensions": Hostile(
+        case_of(t2=big_endian(dim=[32767, 8, 9, 10, 1, 1, 1, 1])), 400, "malformed-image", "32767 dimensions"
+    ),
     "four dimensions": Hostile(
         case_of(t2=image(np.ones((2, 3, 4, 5), np.int16))), 400, "malformed-image", "three-dimensional"
     ),

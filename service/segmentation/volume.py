@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from typing import Any, BinaryIO, cast
 
 import nibabel as nib
@@ -22,9 +22,11 @@ MIN_SPACING_MM, MAX_SPACING_MM = 0.1, 20.0  # thick slices have 7; what is beyon
 MAX_CONDITION = 1e4  # longest over shortest step of an affine: beyond it an axis is as good as missing
 
 HEADER_BYTES, FIRST_VOXEL_BYTE = 348, 352  # of NIfTI-1 in one file
+MAX_DIMENSIONS = 7  # that NIfTI-1 has
 MAX_EXTENSION_BYTES = 2**20  # free text between header and voxels, which nobody reads here
 MAX_TRAILING_BYTES = 2**20  # padding that some writers leave behind the voxels
 MAX_FILE_BYTES = 8 * MAX_VOXELS + FIRST_VOXEL_BYTE + MAX_EXTENSION_BYTES + MAX_TRAILING_BYTES
+MAX_COMPRESSED_BYTES = 2**22  # beside those of the voxels, which take hardly more compressed than plain
 PIECE_VOXELS = 2**17  # that are in memory twice, as the file has them and as they are given
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -75,6 +77,27 @@ class Volume:
         """The grid that the voxels lie on."""
         x, y, z = self.voxels.shape
         return Grid((x, y, z), self.affine)
+
+
+class _Compressed(RawIOBase):
+    """A gzip file, of which no more is read than its image can need: it may go on for ever, and inflate to nothing."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.left = MAX_COMPRESSED_BYTES
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as a file does. Raises ValueError where that is too much."""
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self.left -= len(data)
+        if self.left < 0:
+            raise ValueError("more compressed bytes than the image needs")
+        return len(data)
 
 
 @dataclass(frozen=True)
@@ -128,16 +151,18 @@ def open_nifti(file: BinaryIO, name: str) -> OpenImage:
     Raises MalformedImageError, OversizedImageError or GeometryError.
     """
     # The content decides, not the file name: renamed files are common.
-    with _translated(name):
+    with _translated(name), np.errstate(all="ignore"):  # what is not finite in a header is refused, without a warning
         is_compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
-        stream = cast(BinaryIO, igzip.open(file)) if is_compressed else file
+        compressed = _Compressed(file)
+        stream = cast(BinaryIO, igzip.open(compressed)) if is_compressed else file
         header = nib.Nifti1Header(_read_exactly(stream, HEADER_BYTES))
         first_voxel_byte = _checked_offset(header, name)
         _read_exactly(stream, first_voxel_byte - HEADER_BYTES)
         stored_type, shape = _checked_type(header, name), _checked_shape(header, name)
         grid = Grid(shape, _checked_affine(header, name))
         slope, intercept = header.get_slope_inter()
+        compressed.left += int(1.1 * np.prod(shape) * stored_type.itemsize)
     unscaled = slope is None or (slope, intercept) == (1, 0)
     return OpenImage(name, stream, grid, stored_type, None if unscaled else (slope, intercept))
 
@@ -172,8 +197,11 @@ def _checked_type(header: nib.Nifti1Header, name: str) -> np.dtype[Any]:
 
 
 def _checked_shape(header: nib.Nifti1Header, name: str) -> tuple[int, int, int]:
+    dimensions = int(header["dim"][0])
+    if not 3 <= dimensions <= MAX_DIMENSIONS:
+        raise MalformedImageError(f"{name}: expected a three-dimensional image, found {dimensions} dimensions.")
     shape = tuple(int(length) for length in header.get_data_shape())
-    if len(shape) < 3 or any(length != 1 for length in shape[3:]) or min(shape) < 1:
+    if any(length != 1 for length in shape[3:]) or min(shape) < 1:
         raise MalformedImageError(f"{name}: expected a three-dimensional image, found shape {shape}.")
     x, y, z = shape[:3]
     if x * y * z > MAX_VOXELS:
