@@ -7,14 +7,16 @@ from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from service.errors import SettingsError
 from service.lifetime import Lifetime
 from service.settings import Settings
 
+Where = tuple[RequestResponseCycle | None, int]  # on the way of a connection
+
 LAST_ANSWERS_S = 5  # for answers on their way once all work has ended; a silent client gets no more
-HEAD_S = 30  # for the head of a request, from the moment that one may come; nobody needs more
+CLIENT_S = 30  # for the head of a request, from the moment that one may come, and for taking some of an answer
 HEADERS = [
     # Pages run and load what this service sends, and no page of another host frames it, or reads its answers.
     (
@@ -31,6 +33,20 @@ HEADERS = [
 HEADERS_OF_TLS = [("Strict-Transport-Security", "max-age=31536000")]
 
 
+class Protocol(H11Protocol):
+    """uvicorn's, but that what is answered as no HTTP is answered once."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what broke off being HTTP; the app, which may be at work on its head, is heard no more."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+        super().send_400_response(msg)
+
+
 class Server(uvicorn.Server):
     """A signal to end has the service end its work first; a second one does not wait for that.
 
@@ -40,7 +56,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, **changes: Any) -> None:
         self._lifetime: Lifetime = app.state.lifetime
         self._signals: list[int] = []
-        self._silent_since: dict[H11Protocol, float] = {}  # connections that no request came on yet
+        self._stuck: dict[H11Protocol, tuple[Where | None, float]] = {}  # where each stands, and since when
         super().__init__(uvicorn.Config(app, **_options(self._lifetime.settings), **changes))
         try:
             self.config.load()
@@ -57,25 +73,36 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to end now."""
-        self._close_silent()
+        self._close_idle()
         if self._signals and not self._lifetime.ended:
             grace_s = self._lifetime.settings.grace_s if len(self._signals) == 1 else 0.0
             self._lifetime.end(grace_s)
         return self._lifetime.ended or await super().on_tick(counter)
 
-    def _close_silent(self) -> None:
-        """Close connections whose request does not come: uvicorn waits for the end of a head for ever."""
+    def _close_idle(self) -> None:
+        """End connections on which nothing moves: uvicorn waits for ever for a head, and for a client to read."""
         now, connections = monotonic(), cast(set[H11Protocol], self.server_state.connections)
-        silent = [each for each in connections if each.cycle is None or each.cycle.response_complete]
-        self._silent_since = {each: self._silent_since.get(each, now) for each in silent}
-        for connection, since in self._silent_since.items():
-            if now - since > HEAD_S:
-                connection.transport.close()
+        stuck = {each: _where(each) for each in connections if _waits_for_client(each)}
+        since = {each: self._stuck.get(each, (None, now)) for each in stuck}
+        self._stuck = {each: since[each] if since[each][0] == where else (where, now) for each, where in stuck.items()}
+        for connection, (_, started) in self._stuck.items():
+            if now - started > CLIENT_S:
+                connection.transport.abort()
+
+
+def _waits_for_client(connection: H11Protocol) -> bool:
+    cycle = connection.cycle
+    return cycle is None or cycle.response_complete or connection.transport.get_write_buffer_size() > 0
+
+
+def _where(connection: H11Protocol) -> Where:
+    """What changes as a connection goes on: its request, and how many bytes of an answer wait to be taken."""
+    return connection.cycle, connection.transport.get_write_buffer_size()
 
 
 def _options(settings: Settings) -> dict[str, Any]:
     return {
-        "http": H11Protocol,
+        "http": Protocol,
         "ws": "none",
         "access_log": False,
         "server_header": False,
@@ -83,6 +110,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "timeout_graceful_shutdown": LAST_ANSWERS_S,
         "ssl_certfile": settings.tls_certificate,
         "ssl_keyfile": settings.tls_key,
+        "ssl_keyfile_password": "",  # or else OpenSSL asks the terminal for it
         "ssl_ca_certs": settings.tls_client_ca,
         "ssl_cert_reqs": CERT_REQUIRED if settings.tls_client_ca else CERT_NONE,
     }

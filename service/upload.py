@@ -1,6 +1,7 @@
 """The body of POST /segment, a zip or multipart with one zip or one part a modality, on its way to the spool."""
 
 from collections.abc import AsyncIterator
+from time import monotonic
 
 from anyio import fail_after, to_thread
 from python_multipart.multipart import parse_options_header
@@ -16,6 +17,7 @@ from service.spool import Spool
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/octet-stream")
 PART_NAMES = (ZIP_PART, *ROLE_OF_ENDING)  # the files of an upload on disk
+MIN_BYTES_A_SECOND = 2**14  # on average, but for one pause: who sends less keeps a place from others
 PIECE_BYTES = 2**18  # of a body in memory at once
 
 
@@ -52,9 +54,10 @@ def _reader(content_type: str, files: SpooledFiles) -> ZipReader | MultipartRead
 
 
 async def _pieces(request: Request, pause_s: float) -> AsyncIterator[bytes]:
-    """The body in pieces of about PIECE_BYTES. Raises StalledUploadError where nothing comes for a while."""
+    """The body in pieces of about PIECE_BYTES. Raises StalledUploadError where little comes, or nothing for a while."""
     chunks = request.stream()
     piece = bytearray()
+    started, received = monotonic(), 0
     while True:
         try:
             with fail_after(pause_s):
@@ -62,6 +65,9 @@ async def _pieces(request: Request, pause_s: float) -> AsyncIterator[bytes]:
         except TimeoutError as error:
             raise StalledUploadError(f"Body: expected more of it within {pause_s:g} s, found nothing.") from error
         piece += chunk or b""
+        received += len(chunk or b"")
+        if chunk is not None and monotonic() - started - pause_s > received / MIN_BYTES_A_SECOND:
+            raise StalledUploadError(f"Body: expected {MIN_BYTES_A_SECOND} bytes of it a second, found fewer.")
         if piece and (chunk is None or len(piece) >= PIECE_BYTES):
             yield bytes(piece)
             piece.clear()

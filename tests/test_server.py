@@ -2,6 +2,8 @@
 
 import socket
 import ssl
+from contextlib import suppress
+from time import sleep
 
 import httpx2
 import pytest
@@ -107,9 +109,37 @@ def test_a_keys_file_that_is_not_there_stops_the_service(settings):
     assert "GLIOSERVE_KEYS: expected a file that `glioserve keys add` made" in ended.stderr
 
 
+def test_a_client_that_does_not_read_its_answers_is_ended(served, monkeypatch):
+    monkeypatch.setattr(server, "CLIENT_S", 0.5)
+    path, times = "/docs/swagger-ui-bundle.js", 12
+    whole = times * len(httpx2.get(served + path).content)
+    with connect(served) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * times)
+        sleep(2)
+        connection.settimeout(10)
+        assert received(connection) < whole
+
+
+def received(connection: socket.socket) -> int:
+    """How many bytes come until the other side ends the connection."""
+    count = 0
+    with suppress(ConnectionResetError):
+        while data := connection.recv(2**20):
+            count += len(data)
+    return count
+
+
+def test_a_connection_that_is_used_again_and_again_is_left_alone(served, monkeypatch):
+    monkeypatch.setattr(server, "CLIENT_S", 0.5)
+    with httpx2.Client(base_url=served) as client:
+        for _ in range(20):
+            assert client.get("/livez").status_code == 200
+            sleep(0.1)
+
+
 @pytest.mark.parametrize("said", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 def test_a_connection_whose_request_never_comes_is_closed(served, said, monkeypatch):
-    monkeypatch.setattr(server, "HEAD_S", 0.5)
+    monkeypatch.setattr(server, "CLIENT_S", 0.5)
     with connect(served) as connection:
         connection.sendall(said)
         connection.settimeout(10)
@@ -118,5 +148,25 @@ def test_a_connection_whose_request_never_comes_is_closed(served, said, monkeypa
 
 
 def test_a_connection_is_not_closed_while_its_request_is_worked_on(served, phantom_zip, monkeypatch):
-    monkeypatch.setattr(server, "HEAD_S", 0.05)
+    monkeypatch.setattr(server, "CLIENT_S", 0.05)
     assert httpx2.post(f"{served}/segment", files={"file": phantom_zip}, timeout=60).status_code == 200
+
+
+BROKEN_BODY = (
+    b"POST /segment HTTP/1.1\r\nHost: [::1]\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"
+)
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["with its head", "behind an early answer"])
+def test_a_body_that_breaks_off_being_http_is_answered_once_and_without_a_traceback(early, served, caplog):
+    split = BROKEN_BODY.index(b"-1") if early else len(BROKEN_BODY)
+    with connect(served) as connection:
+        connection.settimeout(10)
+        connection.sendall(BROKEN_BODY[:split])
+        answer = connection.recv(10000) if early else b""
+        connection.sendall(BROKEN_BODY[split:])
+        while piece := connection.recv(10000):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 415" if early else b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert [record for record in caplog.records if record.exc_info] == []
