@@ -1,5 +1,6 @@
 """The service's end of the process that reads what clients sent."""
 
+import fcntl
 import json
 import mmap
 import os
@@ -13,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from service.decoding import MAX_MESSAGE_BYTES
+from service.decoding import MAX_MESSAGE_BYTES, MAX_SECONDS
 from service.errors import CrashError, DecodingError
 from service.problems import KINDS
 from service.segmentation.case import GROUND_TRUTH, Case, Modality
 from service.segmentation.volume import Volume
 
-MAX_SECONDS = 120  # for a case; the largest that is let in takes a tenth of it
 SECONDS_BETWEEN_LOOKS = 0.1
 MAX_VOLUMES = len((*Modality, GROUND_TRUTH))
 ERRORS = {error.__name__: error for error in (*KINDS, DecodingError)}
@@ -71,7 +71,13 @@ class Decoder:
         self._connection.settimeout(SECONDS_BETWEEN_LOOKS)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service.decoding", str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "service.decoding",
+                    str(theirs.fileno()),
+                ],  # -P: nothing of the current folder
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # numpy would start threads that nothing here needs
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -106,6 +112,7 @@ def _case(layouts: Mapping[str, Mapping[str, Any]], shared: Sequence[int]) -> Ca
     volumes = {}
     for (role, layout), descriptor in zip(layouts.items(), shared, strict=True):
         with os.fdopen(descriptor, "rb") as file:
+            fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)  # or reading what was cut off would end us
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         voxels = np.frombuffer(memory, layout["type"]).reshape(layout["shape"], order="F")
         volumes[role] = Volume(voxels, np.array(layout["affine"]))

@@ -28,6 +28,7 @@ from service.segmentation.volume import MAX_VOXELS, Volume
 from service.settings import MIB
 
 MAX_MESSAGE_BYTES = 2**16
+MAX_SECONDS = 120  # for a case; the largest that is let in takes a tenth of it
 MAX_MEMORY_MIB = 3072  # of address space: the five largest volumes take 1280, and their threads and libraries the rest
 MOST_LIKELY_TO_BE_KILLED = "1000"  # where memory runs out: this process, not the service
 
@@ -40,7 +41,9 @@ def main() -> None:
     silence_libraries()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         while request := connection.recv(MAX_MESSAGE_BYTES):
+            signal.alarm(2 * MAX_SECONDS)  # the service ends what takes too long, unless it has ended itself
             reply, shared = read_upload(**json.loads(request))
+            signal.alarm(0)
             socket.send_fds(connection, [json.dumps(reply).encode()], shared)
             for descriptor in shared:
                 os.close(descriptor)
@@ -62,7 +65,7 @@ def read_upload(folder: str, max_unpacked_mib: int) -> tuple[dict[str, Any], lis
     shared: dict[str, int] = {}
 
     def allocate(role: str, size_bytes: int) -> mmap.mmap:
-        shared[role] = os.memfd_create("voxels")
+        shared[role] = os.memfd_create("voxels", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
         os.ftruncate(shared[role], size_bytes)
         return mmap.mmap(shared[role], size_bytes)
 
