@@ -29,9 +29,11 @@ async def get_caller(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Caller:
     """Who sent a request; raises UnauthenticatedError, ForbiddenError or RateLimitError."""
-    [scope] = needed.scopes
-    caller = lifetime.door.admit(credentials.credentials if credentials else None, Scope(scope))
-    request.state.facts["key"] = caller.key_id
+    door, [scope] = lifetime.door, needed.scopes
+    door.check_page(request.headers.get("origin"), request.headers.get("host", ""))
+    caller = door.identify(credentials.credentials if credentials else None)
+    request.state.facts["key"] = caller.key_id  # before it may be turned away
+    door.admit(caller, Scope(scope))
     return caller
 
 

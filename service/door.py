@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
+from urllib.parse import urlsplit
 
 from service.errors import ForbiddenError, RateLimitError, UnauthenticatedError
 from service.keys import Keys, Scope
-from service.settings import Settings
+from service.settings import Settings, is_loopback
 
 SCHEME = "Bearer"  # RFC 6750
 
@@ -37,9 +38,11 @@ class Door:
         self.keys = Keys(settings.keys) if settings.keys else None
         self._allowances: dict[str, Allowance] = {}
         self._requests_per_minute = settings.requests_per_minute
+        self._origins = settings.origins
+        self._is_local = not (settings.keys or settings.tls_client_ca or settings.open_to_anyone)
 
-    def admit(self, key: str | None, scope: Scope) -> Caller:
-        """The caller with a key. Raises UnauthenticatedError, ForbiddenError or RateLimitError."""
+    def identify(self, key: str | None) -> Caller:
+        """The caller with a key. Raises UnauthenticatedError."""
         if self.keys is None:
             return ANYONE
         if key is None:
@@ -47,11 +50,28 @@ class Door:
         known = self.keys.find(key)
         if known is None:
             raise UnauthenticatedError("Authorization: expected a key in force, found one unknown or revoked.")
-        caller = Caller(known.id, frozenset(known.scopes))
-        self._allowances.setdefault(known.id, Allowance(self._requests_per_minute)).take()
+        return Caller(known.id, frozenset(known.scopes))
+
+    def admit(self, caller: Caller, scope: Scope) -> None:
+        """Let a caller in to what needs a scope. Raises ForbiddenError or RateLimitError."""
+        if caller.key_id:
+            self._allowances.setdefault(caller.key_id, Allowance(self._requests_per_minute)).take()
         if not caller.may(scope):
-            raise ForbiddenError(f"Key: expected one with the scope {scope}, found {', '.join(known.scopes)}.")
-        return caller
+            raise ForbiddenError(f"Key: expected one with the scope {scope}, found {', '.join(sorted(caller.scopes))}.")
+
+    def check_page(self, origin: str | None, host: str) -> None:
+        """Keep out what a page of another origin sends, with or without its user's knowledge. Raises ForbiddenError.
+
+        Browsers name the origin; what is no page does not. A name that leads a page to this machine by trickery (DNS
+        rebinding) is not one of its own.
+        """
+        if origin and urlsplit(origin).netloc != host and origin not in self._origins and "*" not in self._origins:
+            raise ForbiddenError("Origin: expected this service, or one of GLIOSERVE_CORS_ORIGINS, found another.")
+        if self._is_local and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+            raise ForbiddenError(
+                "Host: expected a loopback address, as nobody needs a key here, found another; "
+                "GLIOSERVE_OPEN_TO_ANYONE=true allows it."
+            )
 
 
 class Allowance:

@@ -9,7 +9,7 @@ RequestError
 ├── UploadError                 multipart parts that make no case
 ├── StalledUploadError          a body that stopped coming
 ├── UnauthenticatedError        no key, or none in force
-├── ForbiddenError              a key without the scope
+├── ForbiddenError              a key without the scope, or a page of another origin
 ├── RateLimitError              a key that asks too often
 ├── NotReadyError               weights are not loaded yet, or the service is ending
 ├── QueueFullError              as many cases wait as may
@@ -67,7 +67,7 @@ class UnauthenticatedError(RequestError):
 
 
 class ForbiddenError(RequestError):
-    """A key without the scope."""
+    """A key without the scope, or a page of another origin."""
 
 
 class RateLimitError(RequestError):

@@ -46,7 +46,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     errors.UploadError: Kind(400, "malformed-upload", "Not a readable upload"),
     errors.StalledUploadError: Kind(408, "stalled-upload", "Upload stalled"),
     errors.UnauthenticatedError: Kind(401, "unauthenticated", "No key in force"),
-    errors.ForbiddenError: Kind(403, "forbidden", "A key without the scope"),
+    errors.ForbiddenError: Kind(403, "forbidden", "Not allowed"),
     errors.RateLimitError: Kind(429, "rate-limited", "Too many requests"),
     errors.NotReadyError: Kind(503, "not-ready", "Not ready"),
     errors.QueueFullError: Kind(429, "queue-full", "Queue full"),

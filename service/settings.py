@@ -1,5 +1,6 @@
 """The service's settings; the only module that knows the environment's names."""
 
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -74,12 +75,14 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
         """Nobody gets in by an oversight."""
+        if odd := [origin for origin in self.origins if not re.fullmatch(r"https?://[^/\s]+|\*", origin)]:
+            raise ValueError(f"GLIOSERVE_CORS_ORIGINS: expected origins, such as https://a.example, found {odd[0]}")
         if bool(self.tls_certificate) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_certificate):
             raise ValueError(
                 "GLIOSERVE_TLS_CERTIFICATE, GLIOSERVE_TLS_KEY: expected both, also for GLIOSERVE_TLS_CLIENT_CA, "
                 "found one missing"
             )
-        if not (self.keys or self.tls_client_ca or self.open_to_anyone or _is_loopback(self.host)):
+        if not (self.keys or self.tls_client_ca or self.open_to_anyone or is_loopback(self.host)):
             raise ValueError(
                 f"GLIOSERVE_HOST: expected a loopback address, as GLIOSERVE_KEYS names no keys, found {self.host}. "
                 "Make one with `glioserve keys add NAME`, or set GLIOSERVE_OPEN_TO_ANYONE=true to serve whoever asks"
@@ -124,7 +127,8 @@ def _complaint(fault: ErrorDetails) -> str:
     return f"{name}: expected no such variable" if fault["type"] == "extra_forbidden" else f"{name}: {fault['msg']}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address means this machine, whoever asks."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

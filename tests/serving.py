@@ -22,12 +22,13 @@ from service.settings import PREFIX, Settings
 
 GLIOSERVE = Path(sys.executable).with_name("glioserve")
 SECONDS_TO_GET_READY = 60
+LOOPBACK = "http://127.0.0.1"
 
 
 @contextmanager
 def ready_client(settings: Settings) -> Iterator[TestClient]:
     """A client of a service that is ready."""
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings), LOOPBACK, raise_server_exceptions=False) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
         yield client
 
@@ -40,10 +41,12 @@ def listening(app: FastAPI, trust: ssl.SSLContext | None = None) -> Iterator[str
     thread = Thread(target=server.run)
     thread.start()
     address = f"{'https' if trust else 'http'}://127.0.0.1:{port}"
-    wait_until(lambda: answers_ready(address, trust))
-    yield address
-    server.should_exit = True
-    thread.join(timeout=60)
+    try:
+        wait_until(lambda: answers_ready(address, trust))
+        yield address
+    finally:
+        server.should_exit = True
+        thread.join(timeout=60)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from threading import Thread
 
 from fastapi.testclient import TestClient
+from serving import LOOPBACK
 
 from service.app import create_app
 from service.settings import Settings
@@ -39,7 +40,7 @@ def test_cases_take_turns(gate, gated, phantom_zip):
 
 
 def test_before_the_weights_are_loaded_the_service_is_alive_but_not_ready(phantom_zip):
-    client = TestClient(create_app(Settings(device="cpu")))  # not entered, so not started
+    client = TestClient(create_app(Settings(device="cpu")), LOOPBACK)  # not entered, so not started
     assert client.get("/livez").status_code == 200
     for response in (client.get("/readyz"), client.post("/segment", files={"file": phantom_zip})):
         assert response.status_code == 503

@@ -51,7 +51,7 @@ def test_what_libraries_say_of_a_damaged_upload_is_not_in_the_log(server):
 def test_a_client_that_hangs_up_while_sending_is_no_failure(server, media_type):
     address, log = server
     with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as connection:
-        head = f"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\nContent-Length: 1000\r\n\r\n--x"
+        head = f"POST /segment HTTP/1.1\r\nHost: [::1]\r\nContent-Type: {media_type}\r\nContent-Length: 1000\r\n\r\n--x"
         connection.sendall(head.encode())
     assert httpx2.get(f"{address}/livez").status_code == 200
     assert "Traceback" not in log.read_text()

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from fastapi.testclient import TestClient
+from serving import LOOPBACK
 
 from service.app import create_app
 from service.docs import PAGE
@@ -12,7 +13,7 @@ from service.settings import Settings
 
 @pytest.fixture
 def client():
-    return TestClient(create_app(Settings()))
+    return TestClient(create_app(Settings()), LOOPBACK)
 
 
 def test_all_that_the_page_needs_comes_from_the_service_itself(client):
@@ -30,7 +31,7 @@ def test_nothing_else_is_served_from_there(client, path):
 
 
 def test_metrics_and_documents_can_be_switched_off():
-    client = TestClient(create_app(Settings(metrics=False, docs=False)))
+    client = TestClient(create_app(Settings(metrics=False, docs=False)), LOOPBACK)
     for path in ("/metrics", "/docs", "/docs/start.js", "/openapi.json"):
         assert client.get(path).status_code == 404
     assert client.get("/livez").status_code == 200

@@ -1,5 +1,7 @@
 """Who may come in, through HTTP."""
 
+import json
+
 import pytest
 from serving import ready_client
 from test_jobs import ASYNC, MASK, accept, finish, post
@@ -100,6 +102,30 @@ def test_a_revoked_key_is_out_at_once(guarded, keys, bearer):
     assert guarded.get("/models", headers=header).status_code == 200
     keys.revoke("leaving")
     problem_of(guarded.get("/models", headers=header), 401, "unauthenticated")
+
+
+def test_who_is_turned_away_stands_in_the_audit(guarded, bearer):
+    header = bearer("curious", Scope.READ)
+    key_id = header["Authorization"].split("_")[1]
+    assert guarded.get("/jobs/x", headers=header).status_code == 403
+    lines = (guarded.app.state.lifetime.queue.spool.folder / "audit.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["key"] == key_id
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://other.example"}, {"Origin": "null"}, {"Host": "rebound.example:8000"}, {"Host": ""}],
+    ids=["page", "file", "rebound name", "no name"],
+)
+def test_pages_of_other_origins_reach_nothing_where_nobody_needs_a_key(client, phantom_zip, headers):
+    problem_of(post(client, phantom_zip, **headers), 403, "forbidden")
+    problem_of(client.get("/models", headers=headers), 403, "forbidden")
+
+
+def test_the_page_of_the_service_itself_may_call(client):
+    for host in ("127.0.0.1:8000", "localhost:8000", "[::1]:8000"):
+        headers = {"Host": host, "Origin": f"http://{host}"}
+        assert client.get("/models", headers=headers).status_code == 200
 
 
 def test_each_key_has_a_rate_of_its_own(weights, keys, tmp_path, bearer):
