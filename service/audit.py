@@ -33,13 +33,15 @@ class Audit:
     def open(self, path: Path) -> None:
         """Go on with a file, or make it. Raises SettingsError."""
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._previous = self._hash_of_last_line(self._descriptor)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._previous = self._hash_of_last_line(descriptor)
         except OSError as error:
+            reason = "another service has it" if isinstance(error, BlockingIOError) else error.strerror
             raise SettingsError(
-                f"GLIOSERVE_AUDIT: expected a file that this process alone may add to, found {path}: {error.strerror}."
+                f"GLIOSERVE_AUDIT: expected a file that this process alone may add to, found {path}: {reason}."
             ) from error
+        self._descriptor = descriptor  # only now: what another process has the lock of stays as it is
         self._write_kept()
 
     def start(self, model_sha256: str) -> None:
@@ -93,9 +95,10 @@ class Audit:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an audit file proves of itself: that no line was changed, taken out or put in, other than at its end.
+    """What an audit file proves: that no line was changed, taken out or put in by one who left the others alone.
 
-    That lines are missing at its end no file can tell: compare `last_hash` with one that was noted elsewhere.
+    That all lines from one on were written anew, or are gone, no file can tell of itself. A hash that was noted
+    elsewhere tells it of all lines up to the one that had it.
     """
 
     lines: int
@@ -103,20 +106,27 @@ class Verdict:
     faults: tuple[str, ...]
 
 
-def verify(path: Path) -> Verdict:
-    """Follow the hashes of an audit file from its first line to its last. Raises OSError."""
+def verify(path: Path, noted: str | None = None) -> Verdict:
+    """Follow the hashes of an audit file from its first line to its last; one that was noted must be there.
+
+    Raises OSError.
+    """
     number, previous, faults = 0, BEGINNING, []
+    found = noted in (None, BEGINNING)
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if fault := _fault(line, previous):
                 faults.append(f"line {number}: {fault}")
             previous = sha256(line.rstrip(b"\n")).hexdigest()
+            found = found or previous == noted
+    if not found:
+        faults.append(f"expected a line of the hash {noted}, found none: what was noted is not what stands here")
     return Verdict(number, previous, tuple(faults))
 
 
 def _fault(line: bytes, previous: str) -> str | None:
     try:
         named = json.loads(line)["previous"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "expected JSON that names the hash of the line before, found something else, or a part of it"
     return None if named == previous else f"expected after a line of the hash {named}, found after {previous}"

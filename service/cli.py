@@ -18,7 +18,7 @@ from service.keys import KeyFile, Scope
 from service.lifetime import Lifetime
 from service.log import start_logging
 from service.phantom import encode_phantom, make_phantom, zip_files
-from service.process import forbid_core_dumps, keep_heap_small
+from service.process import forbid_core_dumps, keep_files_private, keep_heap_small
 from service.segmentation.errors import InputError, WeightsError
 from service.server import Server
 from service.settings import Settings, describe_settings, read_settings
@@ -41,6 +41,7 @@ def main() -> None:
 
 def _serve(_: argparse.Namespace) -> None:
     forbid_core_dumps()
+    keep_files_private()
     keep_heap_small()
     settings = _settings()
     app = create_app(settings)
@@ -85,7 +86,7 @@ def _on_keys(action: Callable[[KeyFile], T]) -> T:
     """What comes of something done with the keys file of the settings; exits where it cannot be done."""
     path = _settings().keys
     if path is None:
-        sys.exit("GLIOSERVE_KEYS: expected the file of the keys, found none; `keys add` makes it.")
+        sys.exit("GLIOSERVE_KEYS: expected the path of a file for the keys, which `keys add` makes, found nothing.")
     try:
         return action(KeyFile(path))
     except SettingsError as error:
@@ -94,11 +95,14 @@ def _on_keys(action: Callable[[KeyFile], T]) -> T:
 
 def _verify_audit(arguments: argparse.Namespace) -> None:
     settings = _settings()
-    verdict = audit.verify(arguments.file or settings.audit or settings.spool.expanduser() / audit.NAME)
+    path = arguments.file or settings.audit or settings.spool.expanduser() / audit.NAME
+    verdict = audit.verify(path, arguments.noted)
     print(f"{verdict.lines} lines; the last has the hash {verdict.last_hash}")
     if verdict.faults:
         sys.exit("\n".join(verdict.faults))
-    print("Each follows the one before it: none was changed, put in or taken out, unless at the end of the file.")
+    print(
+        "Each follows the one before it. Note that hash elsewhere: --noted HASH shows later whether all is as it was."
+    )
 
 
 def _bench(arguments: argparse.Namespace) -> None:
@@ -166,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     command = actions.add_parser("verify", help="follow the hashes of its lines; status 1 where they break")
     command.set_defaults(command=_verify_audit)
     command.add_argument("file", type=Path, nargs="?", metavar="FILE", help="that of the settings if not given")
+    command.add_argument("--noted", metavar="HASH", help="the hash of a last line, noted earlier, that must be there")
 
     command = commands.add_parser("bench", help="measure time and memory of a case on this machine")
     command.set_defaults(command=_bench)

@@ -72,7 +72,8 @@ class Observe:
                 **facts,
             )
             if route not in PROBES:
-                self._audit.note("request", bytes_in=bytes_in, bytes_out=bytes_out, **facts)
+                client, _ = scope.get("client") or (None, None)
+                self._audit.note("request", client=client, bytes_in=bytes_in, bytes_out=bytes_out, **facts)
 
     def _count(self, route: str, status: int, facts: dict[str, object]) -> None:
         problem = facts.get("problem")

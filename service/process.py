@@ -1,6 +1,7 @@
 """What a process of the service settles with the system: how much memory it keeps, and that none outlives it."""
 
 import ctypes
+import os
 import resource
 
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # glibc's numbers for these parameters of mallopt
@@ -10,6 +11,11 @@ LARGE_ARRAY_BYTES = 8 * 2**20  # a volume of BraTS size is larger; smaller array
 def forbid_core_dumps() -> None:
     """Have a crash leave no memory behind on a disk: there may be a patient's head in it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def keep_files_private() -> None:
+    """Have every file that is made be readable by the user of the service alone."""
+    os.umask(0o077)
 
 
 def keep_heap_small() -> None:

@@ -50,13 +50,33 @@ def test_each_line_names_the_hash_of_the_one_before(path):
         lambda lines: lines[1:],
         lambda lines: [lines[0], lines[2], lines[1], *lines[3:]],
         lambda lines: [*lines[:2], b"{}", *lines[2:]],
+        lambda lines: [*lines[:2], b"[" * 100_000, *lines[2:]],
     ],
-    ids=["changed", "taken out", "doubled", "beginning cut off", "swapped", "put in"],
+    ids=["changed", "taken out", "doubled", "beginning cut off", "swapped", "put in", "nested"],
 )
 def test_what_was_done_to_a_line_shows(path, forge):
     lines = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join(forge(lines)) + b"\n")
     assert verify(path).faults != ()
+
+
+def test_an_audit_that_was_written_anew_shows_by_a_hash_that_was_noted(path):
+    noted = verify(path).last_hash
+    audit = Audit()
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    audit.open(path)
+    audit.close()
+    assert verify(path).faults == ()
+    [fault] = verify(path, noted).faults
+    assert noted in fault
+
+
+def test_a_hash_that_was_noted_is_found_in_what_was_only_added_to(path):
+    noted = verify(path).last_hash
+    audit = Audit()
+    audit.open(path)
+    audit.close()
+    assert verify(path, noted).faults == ()
 
 
 def test_the_next_process_goes_on_with_the_chain(path):
@@ -94,9 +114,13 @@ def test_what_a_full_disk_does_not_take_is_written_later(tmp_path, monkeypatch):
 def test_two_services_never_share_an_audit(path):
     audit = Audit()
     audit.open(path)
-    with pytest.raises(SettingsError, match="this process alone"):
-        Audit().open(path)
+    other = Audit()
+    with pytest.raises(SettingsError, match="another service has it"):
+        other.open(path)
+    other.close()
     audit.close()
+    assert verify(path).faults == ()
+    assert verify(path).lines == 6
 
 
 def test_a_request_and_its_case_leave_a_line_each(weights, tmp_path, phantom_zip):
@@ -109,6 +133,7 @@ def test_a_request_and_its_case_leave_a_line_each(weights, tmp_path, phantom_zip
     assert (start["event"], job["event"], end["event"]) == ("start", "job", "end")
     assert (job["outcome"], segment["status"], unknown["status"]) == ("done", 200, 404)
     assert job["input"] == segment["input"]
+    assert segment["client"]
     assert job["model"] == start["model"]
     assert segment["bytes_in"] > len(phantom_zip)
     assert segment["bytes_out"] > 1000
