@@ -12,7 +12,6 @@ SPLIT ?=
 BUILDER ?= docker build
 ADVISORIES ?= pypi
 MINUTES ?= 12
-HEADER ?=
 
 .PHONY: help setup serve check test train evaluate accuracy bench performance load fuzz openapi lock vulnerabilities sbom image
 .DEFAULT_GOAL := help
@@ -64,8 +63,8 @@ performance: setup  ## draw docs/performance.png: memory over 100 requests, time
 load: setup  ## flood a server with a case, or CASE=zip, and write docs/load.md and docs/load.png
 	$(BIN)/python docs/load.py $(CASE)
 
-fuzz: .venv/.fuzzing  ## throw MINUTES of made-up inputs at readers and server; HEADER="Authorization: Bearer KEY"
-	$(BIN)/python tests/fuzz.py --minutes $(MINUTES) $(if $(HEADER),--header "$(HEADER)")
+fuzz: .venv/.fuzzing  ## throw MINUTES of made-up inputs at readers and server
+	$(BIN)/python tests/fuzz.py --minutes $(MINUTES)
 
 build/brats: | setup
 	$(BIN)/python tests/real_cases.py $@

@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import served, wait_until
 
 from service.bench.server import Server
+from service.keys import KeyFile, Scope
 from service.phantom import SLAB_GRID, make_phantom
 
 CLIENTS = 8
@@ -43,6 +44,7 @@ SETTINGS = {
     "max_spool_mib": 64,
     "upload_pause_s": 3,
     "keep_results_s": 20,
+    "requests_per_minute": 10**6,
 }
 
 
@@ -60,20 +62,21 @@ class Tally:
     memory_ratio: float = 0
 
 
-def fuzz_http(seed: int, seconds: float, least: int, out: Path, header: str | None) -> Tally:
+def fuzz_http(seed: int, seconds: float, least: int, out: Path) -> Tally:
     """Send requests for so many seconds, and longer where they are fewer than the least; then see what is left."""
     folder = out / "http"
     rmtree(folder, ignore_errors=True)
     tally, jobs = Tally(), Jobs()
     for make in (corpus, good_uploads, hostile_bodies):
         make()  # once, not by each client at the same time
-    headers = dict([parsed(header)]) if header else {}
+    keys = make_keys(folder.with_suffix(".keys"))
+    settings = SETTINGS | {"weights": known_weights(out), "keys": folder.with_suffix(".keys")}
     with (
-        served(folder, weights=known_weights(out), **SETTINGS) as service,
-        httpx2.Client(base_url=service.address, headers=headers) as watcher,
+        served(folder, **settings) as service,
+        httpx2.Client(base_url=service.address, headers={"Authorization": f"Bearer {keys[0]}"}) as watcher,
     ):
         server = Server(service.address, service.process.pid)
-        clients = [Client(server.address, f"{seed}:{number}", jobs, out, parsed(header)) for number in range(CLIENTS)]
+        clients = [Client(server.address, f"{seed}:{number}", jobs, out, keys) for number in range(CLIENTS)]
         run(clients, Tally(), lambda tally: tally.requests < WARM_UPS)
         settle(watcher, tally)
         before_mib = server.resident_mib()
@@ -90,8 +93,15 @@ def fuzz_http(seed: int, seconds: float, least: int, out: Path, header: str | No
         clean_up(watcher, jobs, folder / "spool", tally)
         if service.process.poll() is not None:
             tally.failures.append(f"the server ended with {service.process.returncode}")
-    read_log(service.log, tally)
+    for log in (service.log, folder / "spool" / "audit.jsonl"):
+        read_log(log, tally)
     return tally
+
+
+def make_keys(path: Path) -> list[str]:
+    """New keys: one that may do everything, and one that may not."""
+    path.unlink(missing_ok=True)
+    return [KeyFile(path).add(scope, [scope]) for scope in (Scope.ADMIN, Scope.SEGMENT)]
 
 
 def known_weights(out: Path) -> Path:
@@ -118,10 +128,9 @@ def run(clients: list["Client"], tally: Tally, goes_on: Callable[[Tally], bool])
 class Client:
     """Sends the attempts of one seed, each over a connection of its own."""
 
-    def __init__(self, address: str, seed: str, jobs: Jobs, out: Path, header: tuple[str, str] | None) -> None:
+    def __init__(self, address: str, seed: str, jobs: Jobs, out: Path, keys: list[str]) -> None:
         host, _, port = address.removeprefix("http://").partition(":")
-        encoded = (header[0].encode(), header[1].encode()) if header else None
-        self._address, self._requests, self._jobs = (host, int(port)), Requests(seed, jobs, encoded), jobs
+        self._address, self._requests, self._jobs = (host, int(port)), Requests(seed, jobs, keys), jobs
         self._seed, self._out, self._numbers = seed, out, count()
 
     def send_next(self, tally: Tally, lock: Lock) -> None:
@@ -193,10 +202,9 @@ def wrong_about(response: HTTPResponse, body: bytes, target: bytes) -> str | Non
     kind = headers.get_content_type()
     if status == 400 and kind == "text/plain" and "X-Request-ID" not in headers:
         return None  # uvicorn's own, about what is no request
+    may_fail = status == FULL or (status == NOT_READY and target.startswith(b"/readyz"))
     rules = {
-        f"a failure: {body[:300]!r}": status < 500
-        or status == FULL
-        or (status == NOT_READY and target.startswith(b"/readyz")),
+        f"a failure: {body[:300]!r}": status < 500 or may_fail,
         f"it quotes the client: {body[:300]!r}": SECRET.encode() not in body,
         "no X-Request-ID": "X-Request-ID" in headers,
         f"no problem but {kind}": status < 400 or kind == "application/problem+json",
@@ -205,12 +213,6 @@ def wrong_about(response: HTTPResponse, body: bytes, target: bytes) -> str | Non
     }
     broken = [rule for rule, holds in rules.items() if not holds]
     return f"{status}, {'; '.join(broken)}" if broken else None
-
-
-def parsed(header: str | None) -> tuple[str, str] | None:
-    """A header in its two parts."""
-    name, _, value = (header or "").partition(":")
-    return (name, value.strip()) if header else None
 
 
 def settle(client: httpx2.Client, tally: Tally) -> None:

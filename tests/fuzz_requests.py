@@ -1,5 +1,6 @@
 """Requests that nobody would send, as bytes and as manners: in pieces, with pauses, cut off, hung up on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -11,6 +12,7 @@ from service.archive import ZIP_PART
 
 Header = tuple[bytes, bytes]
 
+KEY_HEADER = b"Authorization"
 METHODS = [b"GET"] * 6 + b"POST PUT PATCH DELETE HEAD OPTIONS TRACE CONNECT get BREW M-SEARCH".split()
 PATHS = b"/livez /readyz /metrics /models /openapi.json /segment".split()
 PATHS += b"/jobs / /docs /segment/ //segment /Livez * /%00 /%ff".split()
@@ -34,18 +36,18 @@ class Attempt:
 
     @property
     def target(self) -> bytes:
-        """The address, if it is a request."""
-        return [*self.data[:100].split(b" "), b""][1]
+        """The address, and more, if it is a request."""
+        return self.data[:100].partition(b" ")[2]
 
 
 class Requests:
     """A stream of attempts from a seed; ids of jobs are those that the server gave meanwhile.
 
-    A header that is given, such as a key, comes with most of them.
+    One of the keys comes with most of them.
     """
 
-    def __init__(self, seed: str, jobs: list[str], header: Header | None = None) -> None:
-        self._random, self._jobs, self._header = Random(seed), jobs, header
+    def __init__(self, seed: str, jobs: list[str], keys: Sequence[str]) -> None:
+        self._random, self._jobs, self._keys = Random(seed), jobs, keys
 
     def next(self) -> Attempt:
         """The next one; one of twelve is cut off or hung up on."""
@@ -170,8 +172,9 @@ class Requests:
             headers = [*headers, (b"Transfer-Encoding", b"chunked")]
         elif body or method == b"POST":
             headers = [*headers, (b"Content-Length", b"%d" % len(body))]
-        if self._header and self._random.random() < 0.9:
-            headers = [self._header, *(header for header in headers if header[0] != self._header[0])]
+        if self._random.random() < 0.9:
+            key = (KEY_HEADER, b"Bearer " + self._random.choice(self._keys).encode())
+            headers = [key, *(header for header in headers if header[0] != KEY_HEADER)]
         start = method + b" " + target + b" HTTP/" + self._random.choice((b"1.1",) * 9 + (b"1.0",))
         data = _lines(start, [(b"Host", b"x"), (b"Connection", b"close"), *headers]) + body
         return Attempt(data, method.decode())
@@ -225,7 +228,7 @@ FIELDS: dict[bytes, tuple[bytes, ...]] = {
     b"Expect": (b"100-continue", b"wonders"),
     b"Content-Encoding": (b"gzip", b"x"),
     b"Content-Type": (b"application/zip", b"text/plain", b"\xff", b";", b"application/json; charset=\xff"),
-    b"Authorization": (b"Bearer x", b"Basic \xff"),
+    KEY_HEADER: (b"Bearer x", b"Basic \xff"),
     b"Origin": (b"null",),
     b"Host": (b"", b"other", b"\xff"),
     b"x" * 300: (b"y" * 3000,),
