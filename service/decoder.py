@@ -22,6 +22,7 @@ from service.segmentation.volume import Volume
 
 SECONDS_BETWEEN_LOOKS = 0.1
 MAX_VOLUMES = len((*Modality, GROUND_TRUTH))
+NOT_FROM_HERE = ("-P",)  # or Python would import what lies in the current folder
 ERRORS = {error.__name__: error for error in (*KINDS, DecodingError)}
 
 
@@ -71,13 +72,7 @@ class Decoder:
         self._connection.settimeout(SECONDS_BETWEEN_LOOKS)
         with theirs:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "service.decoding",
-                    str(theirs.fileno()),
-                ],  # -P: nothing of the current folder
+                [sys.executable, *NOT_FROM_HERE, "-m", "service.decoding", str(theirs.fileno())],
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # numpy would start threads that nothing here needs
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

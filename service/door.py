@@ -1,9 +1,9 @@
 """Who may come in: the key of a request, what it is good for, and how often it may knock."""
 
+import re
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
-from urllib.parse import urlsplit
 
 from service.errors import ForbiddenError, RateLimitError, UnauthenticatedError
 from service.keys import Keys, Scope
@@ -65,13 +65,19 @@ class Door:
         Browsers name the origin; what is no page does not. A name that leads a page to this machine by trickery (DNS
         rebinding) is not one of its own.
         """
-        if origin and urlsplit(origin).netloc != host and origin not in self._origins and "*" not in self._origins:
+        of_a_page = origin is not None and not origin.endswith(f"://{host}")
+        if of_a_page and origin not in self._origins and "*" not in self._origins:
             raise ForbiddenError("Origin: expected this service, or one of GLIOSERVE_CORS_ORIGINS, found another.")
-        if self._is_local and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if self._is_local and not is_loopback(_without_port(host)):
             raise ForbiddenError(
                 "Host: expected a loopback address, as nobody needs a key here, found another; "
                 "GLIOSERVE_OPEN_TO_ANYONE=true allows it."
             )
+
+
+def _without_port(host: str) -> str:
+    """The name or address in a Host header (RFC 9110, section 7.2)."""
+    return re.sub(r":\d*$", "", host).strip("[]")
 
 
 class Allowance:

@@ -84,6 +84,13 @@ def test_who_waits_for_a_case_may_end_it(decoder, upload, endless):
     assert decoder.read(upload).grid.shape == (8, 9, 10)
 
 
+def test_nothing_is_imported_from_the_current_folder(upload, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resource.py").write_text("raise SystemExit")
+    with closing(Decoder(max_unpacked_mib=1)) as decoder:
+        assert decoder.read(upload).grid.shape == (8, 9, 10)
+
+
 def test_signals_that_are_meant_for_the_service_do_not_end_the_process(decoder, upload):
     decoder.read(upload)
     os.kill(decoder.pid, signal.SIGTERM)

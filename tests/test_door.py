@@ -114,8 +114,16 @@ def test_who_is_turned_away_stands_in_the_audit(guarded, bearer):
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Origin": "https://other.example"}, {"Origin": "null"}, {"Host": "rebound.example:8000"}, {"Host": ""}],
-    ids=["page", "file", "rebound name", "no name"],
+    [
+        {"Origin": "https://other.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Host": "rebound.example:8000"},
+        {"Host": ""},
+        {"Host": "[::"},
+        {"Host": "127.0.0.1.rebound.example"},
+    ],
+    ids=["page", "file", "no origin", "rebound name", "no name", "half an address", "an address in a name"],
 )
 def test_pages_of_other_origins_reach_nothing_where_nobody_needs_a_key(client, phantom_zip, headers):
     problem_of(post(client, phantom_zip, **headers), 403, "forbidden")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from time import sleep
 
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from known_networks import gated_model
@@ -67,6 +68,18 @@ def send_and_keep(address, body):
     connection = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
     connection.sendall(head_of(len(body)) + body)
     return connection
+
+
+def test_a_body_that_comes_in_drops_is_408(settings):
+    def drops():
+        for _ in range(100):
+            yield b"PK"
+            sleep(0.05)
+
+    app = create_app(settings.model_copy(update={"upload_pause_s": 0.3}))
+    with listening(app) as address:
+        answer = httpx2.post(f"{address}/segment", content=drops(), headers={"Content-Type": "application/zip"})
+    assert "bytes of it a second" in problem_of(answer, 408, "stalled-upload")
 
 
 def test_a_client_that_hangs_up_takes_its_case_along(gate, model, settings, phantom_zip):
