@@ -1,5 +1,6 @@
 """uvicorn, told when to end by the service that it carries."""
 
+import asyncio
 from ssl import CERT_NONE, CERT_REQUIRED
 from time import monotonic
 from types import FrameType
@@ -16,6 +17,7 @@ from service.settings import Settings
 Where = tuple[RequestResponseCycle | None, int]  # on the way of a connection
 
 LAST_ANSWERS_S = 5  # for answers on their way once all work has ended; a silent client gets no more
+PIECE_BYTES = 2**16  # that a connection takes at once: of many that are refused all are in memory for a moment
 CLIENT_S = 30  # for the head of a request, from the moment that one may come, and for taking some of an answer
 HEADERS = [
     # Pages run and load what this service sends, and no page of another host frames it, or reads its answers.
@@ -34,7 +36,12 @@ HEADERS_OF_TLS = [("Strict-Transport-Security", "max-age=31536000")]
 
 
 class Protocol(H11Protocol):
-    """uvicorn's, but that what is answered as no HTTP is answered once."""
+    """uvicorn's, but that it takes less at once, and answers once what is no HTTP."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin."""
+        transport.max_size = PIECE_BYTES  # type: ignore[attr-defined]  # asyncio's own, without a word in its documents
+        super().connection_made(transport)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what broke off being HTTP; the app, which may be at work on its head, is heard no more."""
