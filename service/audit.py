@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from service.errors import SettingsError
+from service.lines import append_line
 
 log = logging.getLogger("uvicorn.error")
 
@@ -35,7 +36,7 @@ class Audit:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._previous = self._hash_of_last_line(descriptor)
+            self._previous = _hash_of_last_line(descriptor)
         except OSError as error:
             reason = "another service has it" if isinstance(error, BlockingIOError) else error.strerror
             raise SettingsError(
@@ -68,29 +69,11 @@ class Audit:
         try:
             while self._kept:
                 line = json.dumps({"previous": self._previous, **self._kept[0]}).encode()
-                self._append(self._descriptor, line + b"\n")
+                append_line(self._descriptor, line)
                 self._previous = sha256(line).hexdigest()
                 self._kept.popleft()
         except OSError as error:
             log.error("Audit: %d lines wait for a disk that takes them: %s", len(self._kept), error.strerror)
-
-    @staticmethod
-    def _append(descriptor: int, line: bytes) -> None:
-        """Write a line, or nothing of it. Raises OSError."""
-        size = os.fstat(descriptor).st_size
-        if os.write(descriptor, line) < len(line):
-            os.ftruncate(descriptor, size)
-            raise OSError(0, "no room for a whole line")
-
-    @staticmethod
-    def _hash_of_last_line(descriptor: int) -> str:
-        """The hash to go on from; a line that a power cut tore is ended first, and shows in `verify`."""
-        size = os.fstat(descriptor).st_size
-        end = os.pread(descriptor, MAX_LINE_BYTES, max(0, size - MAX_LINE_BYTES))
-        if end and not end.endswith(b"\n"):
-            os.write(descriptor, b"\n")
-        lines = end.splitlines()
-        return sha256(lines[-1]).hexdigest() if lines else BEGINNING
 
 
 @dataclass(frozen=True)
@@ -122,6 +105,13 @@ def verify(path: Path, noted: str | None = None) -> Verdict:
     if not found:
         faults.append(f"expected a line of the hash {noted}, found none: what was noted is not what stands here")
     return Verdict(number, previous, tuple(faults))
+
+
+def _hash_of_last_line(descriptor: int) -> str:
+    """The hash to go on from, also from a line that a power cut tore, which shows in `verify`."""
+    size = os.fstat(descriptor).st_size
+    lines = os.pread(descriptor, MAX_LINE_BYTES, max(0, size - MAX_LINE_BYTES)).splitlines()
+    return sha256(lines[-1]).hexdigest() if lines else BEGINNING
 
 
 def _fault(line: bytes, previous: str) -> str | None:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
-from errno import ENOSPC
 from hashlib import sha256
 from pathlib import Path
 from typing import TextIO
@@ -17,6 +16,7 @@ from typing import TextIO
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.errors import SettingsError
+from service.lines import append_line
 
 log = logging.getLogger("uvicorn.error")
 
@@ -148,17 +148,8 @@ def _parse(file: TextIO) -> dict[str, Key]:
 
 
 def _append(file: TextIO, key: Key) -> None:
-    """Add a line, or nothing of it. Raises OSError."""
-    size = os.fstat(file.fileno()).st_size
-    ends_a_line = size == 0 or os.pread(file.fileno(), 1, size - 1) == b"\n"  # an editor may have left it open
-    line = ("" if ends_a_line else "\n") + key.model_dump_json() + "\n"
-    try:
-        if os.write(file.fileno(), line.encode()) < len(line):
-            raise OSError(ENOSPC, os.strerror(ENOSPC))
-        os.fsync(file.fileno())
-    except OSError:
-        os.ftruncate(file.fileno(), size)
-        raise
+    append_line(file.fileno(), key.model_dump_json().encode())
+    os.fsync(file.fileno())
 
 
 def _hash(key: str) -> str:
