@@ -17,7 +17,7 @@ import numpy as np
 from service.decoding import MAX_MESSAGE_BYTES, MAX_SECONDS
 from service.errors import CrashError, DecodingError
 from service.problems import KINDS
-from service.segmentation.case import GROUND_TRUTH, Case, Modality
+from service.segmentation.case import GROUND_TRUTH, Case, Modality, case_of
 from service.segmentation.volume import Volume
 
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -111,4 +111,4 @@ def _case(layouts: Mapping[str, Mapping[str, Any]], shared: Sequence[int]) -> Ca
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         voxels = np.frombuffer(memory, layout["type"]).reshape(layout["shape"], order="F")
         volumes[role] = Volume(voxels, np.array(layout["affine"]))
-    return Case({modality: volumes[modality] for modality in Modality}, volumes.get(GROUND_TRUTH))
+    return case_of(volumes)

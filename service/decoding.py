@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from service.archive import open_upload
 from service.errors import DecodingError, RequestError, TooLargeError
 from service.log import silence_libraries
 from service.process import forbid_core_dumps, keep_heap_small, return_freed_memory
-from service.segmentation.case import GROUND_TRUTH, Case, read_case_from
+from service.segmentation.case import Case, read_case_from
 from service.segmentation.errors import InputError
-from service.segmentation.volume import MAX_VOXELS, Volume
+from service.segmentation.volume import MAX_VOXELS
 from service.settings import MIB
 
 MAX_MESSAGE_BYTES = 2**16
@@ -72,22 +71,17 @@ def read_upload(folder: str, max_unpacked_mib: int) -> tuple[dict[str, Any], lis
     try:
         with open_upload(Path(folder), max_unpacked_mib) as files:
             case = read_case_from(files, allocate)
-        return {"volumes": _layouts(case)}, [shared[role] for role in _volumes(case)]
+        return {"volumes": _layouts(case)}, [shared[role] for role in case.volumes]
     except Exception as error:  # the outermost door of this process: the service decides what it means
         for descriptor in shared.values():
             os.close(descriptor)
         return _complaint(error), []
 
 
-def _volumes(case: Case) -> Mapping[str, Volume]:
-    truth = {GROUND_TRUTH: case.ground_truth} if case.ground_truth else {}
-    return {str(modality): volume for modality, volume in case.images.items()} | truth
-
-
 def _layouts(case: Case) -> dict[str, dict[str, Any]]:
     return {
         role: {"type": str(volume.voxels.dtype), "shape": volume.voxels.shape, "affine": volume.affine.tolist()}
-        for role, volume in _volumes(case).items()
+        for role, volume in case.volumes.items()
     }
 
 

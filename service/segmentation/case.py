@@ -51,6 +51,17 @@ class Case:
         """The grid that all volumes share."""
         return self.images[Modality.T1].grid
 
+    @property
+    def volumes(self) -> dict[str, Volume]:
+        """All volumes by role: the modalities and, if there is one, GROUND_TRUTH."""
+        truth = {GROUND_TRUTH: self.ground_truth} if self.ground_truth else {}
+        return {str(modality): volume for modality, volume in self.images.items()} | truth
+
+
+def case_of(volumes: Mapping[str, Volume]) -> Case:
+    """The case of volumes by role, as `Case.volumes` gives them."""
+    return Case({modality: volumes[modality] for modality in Modality}, volumes.get(GROUND_TRUTH))
+
 
 def is_nifti_name(name: str) -> bool:
     """Whether a file name says NIfTI; the `._` companions that macOS puts into archives are not images."""
@@ -109,8 +120,7 @@ def read_case_from(
         _check_same_grid(role, image.grid, images[Modality.T1].grid)
     with ThreadPoolExecutor() as threads:
         read = threads.map(lambda image: image.read(allocate(image.name, image.size_bytes)), images.values())
-        volumes = dict(zip(images, read, strict=True))
-    return Case({modality: volumes[modality] for modality in Modality}, volumes.get(GROUND_TRUTH))
+        return case_of(dict(zip(images, read, strict=True)))
 
 
 def _check_same_grid(role: str, grid: Grid, reference: Grid) -> None:
