@@ -35,6 +35,8 @@ def main() -> None:
         arguments.command(arguments)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except SettingsError as error:  # in a line, not in a page
+        sys.exit(str(error))
     except OSError as error:
         sys.exit(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
@@ -43,12 +45,9 @@ def _serve(_: argparse.Namespace) -> None:
     forbid_core_dumps()
     keep_files_private()
     keep_heap_small()
-    settings = _settings()
+    settings = read_settings(os.environ)
     app = create_app(settings)
-    try:
-        server = Server(app)
-    except SettingsError as error:
-        sys.exit(str(error))
+    server = Server(app)
     start_logging()
     server.run([_listen(settings)])
     lifetime: Lifetime = app.state.lifetime
@@ -83,18 +82,17 @@ def _revoke_key(arguments: argparse.Namespace) -> None:
 
 
 def _on_keys(action: Callable[[KeyFile], T]) -> T:
-    """What comes of something done with the keys file of the settings; exits where it cannot be done."""
-    path = _settings().keys
+    """What comes of something done with the keys file of the settings. Raises SettingsError."""
+    path = read_settings(os.environ).keys
     if path is None:
-        sys.exit("GLIOSERVE_KEYS: expected the path of a file for the keys, which `keys add` makes, found nothing.")
-    try:
-        return action(KeyFile(path))
-    except SettingsError as error:
-        sys.exit(str(error))
+        raise SettingsError(
+            "GLIOSERVE_KEYS: expected the path of a file for the keys, which `keys add` makes, found nothing."
+        )
+    return action(KeyFile(path))
 
 
 def _verify_audit(arguments: argparse.Namespace) -> None:
-    settings = _settings()
+    settings = read_settings(os.environ)
     path = arguments.file or settings.audit or settings.spool.expanduser() / audit.NAME
     verdict = audit.verify(path, arguments.noted)
     print(f"{verdict.lines} lines; the last has the hash {verdict.last_hash}")
@@ -112,11 +110,11 @@ def _bench(arguments: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its server does not outlive it
     if arguments.json and (arguments.json.is_dir() or not arguments.json.parent.is_dir()):
         sys.exit(f"--json: expected a file in a folder that exists, found {arguments.json}")
-    settings = _settings()
+    settings = read_settings(os.environ)
     try:
         case = arguments.case.read_bytes() if arguments.case else zip_files(encode_phantom(make_phantom()))
         measurement = measure(case, settings)
-    except (BenchError, RequestError, InputError, SettingsError, WeightsError) as error:
+    except (BenchError, RequestError, InputError, WeightsError) as error:
         sys.exit(str(error))
     print(render(measurement))
     if arguments.json:
@@ -131,14 +129,6 @@ def _phantom(arguments: argparse.Namespace) -> None:
 def _openapi(arguments: argparse.Namespace) -> None:
     with_keys = Settings(keys=Path("any"))
     arguments.out.write_text(json.dumps(create_app(with_keys).openapi(), indent=2) + "\n")
-
-
-def _settings() -> Settings:
-    """The settings of the environment; exits where they are unusable: in a line, not in a page."""
-    try:
-        return read_settings(os.environ)
-    except SettingsError as error:
-        sys.exit(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
