@@ -39,7 +39,7 @@ class Door:
         self._allowances: dict[str, Allowance] = {}
         self._requests_per_minute = settings.requests_per_minute
         self._origins = settings.origins
-        self._is_local = not (settings.keys or settings.tls_client_ca or settings.open_to_anyone)
+        self._for_this_machine = settings.for_this_machine
 
     def identify(self, key: str | None) -> Caller:
         """The caller with a key. Raises UnauthenticatedError."""
@@ -68,7 +68,7 @@ class Door:
         of_a_page = origin is not None and not origin.endswith(f"://{host}")
         if of_a_page and origin not in self._origins and "*" not in self._origins:
             raise ForbiddenError("Origin: expected this service, or one of GLIOSERVE_CORS_ORIGINS, found another.")
-        if self._is_local and not is_loopback(_without_port(host)):
+        if self._for_this_machine and not is_loopback(_without_port(host)):
             raise ForbiddenError(
                 "Host: expected a loopback address, as nobody needs a key here, found another; "
                 "GLIOSERVE_OPEN_TO_ANYONE=true allows it."

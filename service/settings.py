@@ -72,6 +72,11 @@ class Settings(BaseModel):
         """The origins whose pages may call."""
         return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
 
+    @property
+    def for_this_machine(self) -> bool:
+        """Whether nobody needs a key or a certificate, and nobody said that others than this machine may call."""
+        return not (self.keys or self.tls_client_ca or self.open_to_anyone)
+
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
         """Nobody gets in by an oversight."""
@@ -82,7 +87,7 @@ class Settings(BaseModel):
                 "GLIOSERVE_TLS_CERTIFICATE, GLIOSERVE_TLS_KEY: expected both, also for GLIOSERVE_TLS_CLIENT_CA, "
                 "found one missing"
             )
-        if not (self.keys or self.tls_client_ca or self.open_to_anyone or is_loopback(self.host)):
+        if self.for_this_machine and not is_loopback(self.host):
             raise ValueError(
                 f"GLIOSERVE_HOST: expected a loopback address, as GLIOSERVE_KEYS names no keys, found {self.host}. "
                 "Make one with `glioserve keys add NAME`, or set GLIOSERVE_OPEN_TO_ANYONE=true to serve whoever asks"
