@@ -63,7 +63,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, **changes: Any) -> None:
         self._lifetime: Lifetime = app.state.lifetime
         self._signals: list[int] = []
-        self._stuck: dict[H11Protocol, tuple[Where | None, float]] = {}  # where each stands, and since when
+        self._stuck: dict[H11Protocol, tuple[Where, float]] = {}  # where each stands, and since when
         super().__init__(uvicorn.Config(app, **_options(self._lifetime.settings), **changes))
         try:
             self.config.load()
@@ -88,12 +88,14 @@ class Server(uvicorn.Server):
 
     def _close_idle(self) -> None:
         """End connections on which nothing moves: uvicorn waits for ever for a head, and for a client to read."""
-        now, connections = monotonic(), cast(set[H11Protocol], self.server_state.connections)
-        stuck = {each: _where(each) for each in connections if _waits_for_client(each)}
-        since = {each: self._stuck.get(each, (None, now)) for each in stuck}
-        self._stuck = {each: since[each] if since[each][0] == where else (where, now) for each, where in stuck.items()}
-        for connection, (_, started) in self._stuck.items():
-            if now - started > CLIENT_S:
+        now, before, self._stuck = monotonic(), self._stuck, {}
+        for connection in cast(set[H11Protocol], self.server_state.connections):
+            if _waits_for_client(connection):
+                where = _where(connection)
+                known, since = before.get(connection, (where, now))
+                self._stuck[connection] = (where, since if known == where else now)
+        for connection, (_, since) in self._stuck.items():
+            if now - since > CLIENT_S:
                 connection.transport.abort()
 
 
