@@ -1,9 +1,11 @@
 """The page that shows the interface in a browser, from files of this machine: no other host is asked."""
 
+from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 router = APIRouter(include_in_schema=False)
@@ -50,19 +52,9 @@ async def start() -> Response:
     return Response(START, media_type="text/javascript")
 
 
-@router.get(f"/docs/{SCRIPT}")
-async def script() -> FileResponse:
-    """Swagger UI."""
-    return FileResponse(str(ASSETS / SCRIPT))
-
-
-@router.get(f"/docs/{STYLE}")
-async def style() -> FileResponse:
-    """How it looks."""
-    return FileResponse(str(ASSETS / STYLE))
-
-
-@router.get(f"/docs/{ICON}")
-async def icon() -> FileResponse:
-    """Its icon."""
-    return FileResponse(str(ASSETS / ICON))
+@router.get("/docs/{name}")
+async def asset(name: str) -> FileResponse:
+    """A file of Swagger UI that the page asks for."""
+    if name not in (SCRIPT, STYLE, ICON):
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    return FileResponse(str(ASSETS / name))
