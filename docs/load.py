@@ -22,9 +22,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from service.bench.measurement import describe_machine
 from service.bench.server import Server, running_server
-from service.device import usable_cpus
+from service.device import describe_machine, usable_cpus
 from service.phantom import encode_phantom, make_phantom, zip_files
 from service.settings import Settings
 

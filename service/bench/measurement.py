@@ -1,12 +1,10 @@
 """One case measured from end to end and in its parts, in one run, so that its figures can be set against each other."""
 
-import platform
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -19,7 +17,7 @@ from service.bench.device_memory import predict_peak_mib
 from service.bench.paper_size import time_paper_size
 from service.bench.peak_rate import matrix_gflop_s, network_gflop
 from service.bench.server import Server, running_server
-from service.device import choose_device, usable_cpus
+from service.device import choose_device, describe_machine, usable_cpus
 from service.segmentation.case import read_case_from
 from service.segmentation.model import SLICE_BATCH
 from service.segmentation.network import precision_name
@@ -33,7 +31,6 @@ CASES_SENT = 8  # by the clients together
 RATED_PRECISIONS = (torch.float32, torch.bfloat16, torch.int8)
 PREDICTED_PRECISIONS = (torch.float32, torch.float16)
 PREDICTED_BATCHES = (5, 10, 20)
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -130,11 +127,3 @@ def _cases_an_hour(server: Server, case: bytes, clients: int) -> float:
     with ThreadPoolExecutor(clients) as threads:
         list(threads.map(server.segment, [case] * CASES_SENT))
     return 3600 * CASES_SENT / (perf_counter() - started)
-
-
-def describe_machine(device: torch.device) -> str:
-    """The processor, or the card, and how many CPUs this process may keep busy."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    names = [line.partition(":")[2].strip() for line in CPU_INFO.read_text().splitlines() if "model name" in line]
-    return f"{names[0] if names else platform.machine()}, {usable_cpus()} CPUs"

@@ -1,0 +1,116 @@
+"""Whether a card can be used, told with stand-ins for cards and drivers."""
+
+import pytest
+import torch
+
+from service import device, nvidia
+from service.device import choose_device
+from service.errors import SettingsError
+from service.nvidia import driver_version, find_obstacle, newest_cuda, runs_on
+
+CUDA_13 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
+CUDA_12_6 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A GeForce GTX 1050 Ti, and a build of torch for architectures that a test may change."""
+    architectures = list(CUDA_12_6)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: architectures)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA GeForce GTX 1050 Ti")
+    return architectures
+
+
+@pytest.fixture
+def no_card(monkeypatch):
+    """A machine with a driver, and a build of torch for CUDA 13.0 that finds no card."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(nvidia, "driver_version", lambda: "535.183.01")
+    monkeypatch.setattr(nvidia, "newest_cuda", lambda: (13, 0))
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "expected"),
+    [
+        ((6, 1), CUDA_12_6, True),  # Pascal: code for 6.0 runs on 6.1
+        ((6, 1), CUDA_13, False),
+        ((7, 0), CUDA_13, False),  # Volta: code for 7.5 does not run on 7.0
+        ((7, 5), CUDA_13, True),
+        ((8, 9), CUDA_13, True),
+        ((12, 1), CUDA_12_6, False),  # machine code of another major version
+        ((13, 0), CUDA_13, True),  # intermediate code is compiled for what comes later
+        ((9, 0), ["sm_90a"], False),
+    ],
+)
+def test_a_build_runs_on_the_cards_that_its_code_is_for(capability, architectures, expected):
+    assert runs_on(capability, architectures) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\n", "535.183.01"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n", "580.65.06"),
+        ("NVRM version: another\n", "of unknown version"),
+    ],
+)
+def test_the_driver_is_known_by_what_the_kernel_says(text, expected, tmp_path):
+    (tmp_path / "version").write_text(text)
+    assert driver_version(tmp_path / "version") == expected
+
+
+def test_without_a_driver_there_is_no_version(tmp_path):
+    assert driver_version(tmp_path / "version") is None
+
+
+def test_without_its_library_no_cuda_runs(monkeypatch):
+    monkeypatch.setattr(nvidia, "LIBRARY", "libnone.so.1")
+    assert newest_cuda() is None
+
+
+@pytest.mark.usefixtures("card")
+def test_a_card_that_the_build_supports_is_chosen():
+    assert find_obstacle() is None
+    assert choose_device("auto").type == choose_device("cuda").type == "cuda"
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_a_card_too_old_for_the_build_is_named_with_its_cure(card, monkeypatch, caplog):
+    card[:] = CUDA_13
+    monkeypatch.setattr(device, "driver_version", lambda: "580.65.06")
+    with pytest.raises(SettingsError, match=r"1050 Ti of compute capability 6.1, .*sm_75.*; .*12\.6 for Pascal"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
+    assert "The card of this machine is not used" in caplog.text
+
+
+@pytest.mark.usefixtures("no_card")
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("driver_version", None, "no NVIDIA driver; install it"),
+        ("newest_cuda", None, "not its libcuda.so.1; let the container have the card"),
+        ("newest_cuda", (12, 2), "CUDA up to 12.2, while this build of torch is for 13.0; install a newer driver"),
+        ("newest_cuda", (13, 1), "no card that answers; see what nvidia-smi says"),
+    ],
+)
+def test_without_a_card_the_first_thing_that_is_missing_is_named(name, value, expected, monkeypatch):
+    monkeypatch.setattr(nvidia, name, lambda: value)
+    assert expected in str(find_obstacle())
+
+
+@pytest.mark.usefixtures("no_card")
+def test_a_build_for_cpus_is_named_where_there_is_a_driver(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "a build for CPUs; install a build of torch for CUDA" in str(find_obstacle())
+
+
+@pytest.mark.usefixtures("no_card")
+def test_a_machine_without_a_driver_computes_on_its_cpu_without_a_word(monkeypatch, caplog):
+    for module in (nvidia, device):
+        monkeypatch.setattr(module, "driver_version", lambda: None)
+    assert choose_device("auto").type == "cpu"
+    assert caplog.text == ""
