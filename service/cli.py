@@ -1,4 +1,8 @@
-"""The command line: glioserve serve, keys, audit, bench, phantom, openapi."""
+"""The command line: glioserve serve, keys, audit, health, doctor, selftest, bench, phantom, openapi.
+
+What a command needs is imported when it runs: torch takes seconds and 200 MiB, and a container asks after its health
+all the time.
+"""
 
 import argparse
 import json
@@ -12,19 +16,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from service import audit
-from service.app import create_app
-from service.errors import BenchError, RequestError, SettingsError
+from service.errors import BenchError, HealthError, RequestError, SelftestError, SettingsError
 from service.keys import KeyFile, Scope
-from service.lifetime import Lifetime
-from service.log import start_logging
-from service.phantom import encode_phantom, make_phantom, zip_files
-from service.process import forbid_core_dumps, keep_files_private, keep_heap_small
 from service.segmentation.errors import InputError, WeightsError
-from service.server import Server
-from service.settings import Settings, describe_settings, read_settings
+from service.settings import Settings, describe_settings, read_settings, read_settings_offline
 
 BACKLOG = 2048  # connections that may wait for the service to look at them
 T = TypeVar("T")
+COMPLAINTS = BenchError, HealthError, InputError, RequestError, SelftestError, SettingsError, WeightsError
+RED, PLAIN = "\033[31m", "\033[0m"  # of terminals
 INTERRUPTED = 130  # the status by which shells know Ctrl-C
 
 
@@ -35,13 +35,18 @@ def main() -> None:
         arguments.command(arguments)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except SettingsError as error:  # in a line, not in a page
+    except COMPLAINTS as error:  # in a line, not in a page
         sys.exit(str(error))
     except OSError as error:
         sys.exit(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def _serve(_: argparse.Namespace) -> None:
+    from service.app import create_app
+    from service.log import start_logging
+    from service.process import forbid_core_dumps, keep_files_private, keep_heap_small
+    from service.server import Server
+
     forbid_core_dumps()
     keep_files_private()
     keep_heap_small()
@@ -50,9 +55,8 @@ def _serve(_: argparse.Namespace) -> None:
     server = Server(app)
     start_logging()
     server.run([_listen(settings)])
-    lifetime: Lifetime = app.state.lifetime
-    if lifetime.failure:
-        sys.exit(str(lifetime.failure))
+    if failure := app.state.lifetime.failure:
+        sys.exit(str(failure))
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -103,30 +107,68 @@ def _verify_audit(arguments: argparse.Namespace) -> None:
     )
 
 
+def _health(_: argparse.Namespace) -> None:
+    from service.health import check_health
+
+    check_health(read_settings(os.environ))
+    print("alive")
+
+
+def _doctor(_: argparse.Namespace) -> None:
+    from service.doctor import examine
+
+    cures = 0
+    for finding in examine(os.environ):
+        mark = "!!" if finding.cure else "ok"
+        line = f"{mark}  {finding.subject:12}  {finding.found}" + (f"\n    -> {finding.cure}" if finding.cure else "")
+        print(f"{RED}{line}{PLAIN}" if finding.cure and sys.stdout.isatty() else line)
+        cures += bool(finding.cure)
+    if cures:
+        sys.exit(f"{cures} to mend: the lines with !!")
+
+
+def _selftest(arguments: argparse.Namespace) -> None:
+    from service.selftest import record_answer, run_selftest
+
+    settings = read_settings_offline(os.environ)
+    if arguments.record:
+        print(f"wrote {record_answer(settings)}")
+        return
+    result = run_selftest(settings)
+    print(f"phantom segmented on {result.device} in {result.precision}: {result.seconds:.1f} s")
+    agreement = ", ".join(f"{region} {dice:.4f}" for region, dice in result.dice.items())
+    print("mask identical to the recorded one" if result.identical else f"Dice with the recorded mask: {agreement}")
+    if not result.passed:
+        sys.exit("Not passed: this machine, or these weights, do not answer as recorded.")
+    print("passed")
+
+
 def _bench(arguments: argparse.Namespace) -> None:
-    from service.bench.measurement import measure  # what it needs of torch takes 150 MiB, which no server should
+    from service.bench.measurement import measure
     from service.bench.table import render
+    from service.phantom import encode_phantom, make_phantom, zip_files
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its server does not outlive it
     if arguments.json and (arguments.json.is_dir() or not arguments.json.parent.is_dir()):
         sys.exit(f"--json: expected a file in a folder that exists, found {arguments.json}")
-    settings = read_settings(os.environ)
-    try:
-        case = arguments.case.read_bytes() if arguments.case else zip_files(encode_phantom(make_phantom()))
-        measurement = measure(case, settings)
-    except (BenchError, RequestError, InputError, WeightsError) as error:
-        sys.exit(str(error))
+    settings = read_settings_offline(os.environ)
+    case = arguments.case.read_bytes() if arguments.case else zip_files(encode_phantom(make_phantom()))
+    measurement = measure(case, settings)
     print(render(measurement))
     if arguments.json:
         arguments.json.write_text(json.dumps(asdict(measurement), indent=2) + "\n")
 
 
 def _phantom(arguments: argparse.Namespace) -> None:
+    from service.phantom import encode_phantom, make_phantom, zip_files
+
     arguments.out.write_bytes(zip_files(encode_phantom(make_phantom())))
-    print(f"wrote {arguments.out}: a synthetic case with ground truth")
+    print(f"wrote {arguments.out}: a synthetic case with ground truth", file=sys.stderr)
 
 
 def _openapi(arguments: argparse.Namespace) -> None:
+    from service.app import create_app
+
     with_keys = Settings(keys=Path("any"))
     arguments.out.write_text(json.dumps(create_app(with_keys).openapi(), indent=2) + "\n")
 
@@ -161,6 +203,18 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_verify_audit)
     command.add_argument("file", type=Path, nargs="?", metavar="FILE", help="that of the settings if not given")
     command.add_argument("--noted", metavar="HASH", help="the hash of a last line, noted earlier, that must be there")
+
+    command = commands.add_parser("health", help="ask the running service whether it is alive; status 1 if not")
+    command.set_defaults(command=_health)
+
+    command = commands.add_parser(
+        "doctor", help="examine card, driver, weights, memory, spool and keys; status 1 where something is to mend"
+    )
+    command.set_defaults(command=_doctor)
+
+    command = commands.add_parser("selftest", help="segment a synthetic case and compare with the recorded answer")
+    command.set_defaults(command=_selftest)
+    command.add_argument("--record", action="store_true", help="write the answer of this machine beside the weights")
 
     command = commands.add_parser("bench", help="measure time and memory of a case on this machine")
     command.set_defaults(command=_bench)

@@ -23,6 +23,8 @@ RequestError
 DecodingError                   reading a case failed for a reason of our own
 SettingsError                   the service is set up wrongly; it does not start
 BenchError                      a measurement that came to nothing
+HealthError                     a service that does not say that it is alive
+SelftestError                   nothing to compare the answer of this machine with
 """
 
 
@@ -116,3 +118,11 @@ class SettingsError(Exception):
 
 class BenchError(Exception):
     """A measurement that came to nothing."""
+
+
+class HealthError(Exception):
+    """A service that does not say that it is alive."""
+
+
+class SelftestError(Exception):
+    """Nothing to compare the answer of this machine with."""

@@ -111,6 +111,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         raise SettingsError("\n".join(map(_complaint, error.errors()))) from error
 
 
+def read_settings_offline(environment: Mapping[str, str]) -> Settings:
+    """The settings for what listens nowhere, and so needs no keys. Raises SettingsError."""
+    return read_settings({**environment, f"{PREFIX}HOST": ""})
+
+
 def describe_settings() -> Iterator[tuple[str, str, str]]:
     """Variable, default and description of every setting."""
     for name, field in Settings.model_fields.items():

@@ -29,7 +29,7 @@ class Spool:
         try:
             self.folder = folder.expanduser().absolute()
             self.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-            if not self._is_ours():
+            if not is_spool(self.folder):
                 raise SettingsError(
                     f"GLIOSERVE_SPOOL: expected a folder of the service's own, new or empty, found one with other "
                     f"files in it: {folder}."
@@ -121,13 +121,14 @@ class Spool:
         if self.used_bytes + more_bytes > self.max_mib * MIB:
             raise SpoolError(f"Spool: expected at most {self.max_mib} MiB of cases and results, found it full.")
 
-    def _is_ours(self) -> bool:
-        """Whether an earlier process had the folder, or nobody. What belongs to others is neither changed nor swept."""
-        names = {path.name for path in self.folder.iterdir()} - {OF_THE_FILE_SYSTEM}
-        return not names or LOCK_NAME in names
-
     def _job_folders(self) -> list[Path]:
         return [path for path in self.folder.iterdir() if JOB_ID.fullmatch(path.name)]
+
+
+def is_spool(folder: Path) -> bool:
+    """Whether an earlier process had the folder, or nobody. What belongs to others is neither changed nor swept."""
+    names = {path.name for path in folder.iterdir()} - {OF_THE_FILE_SYSTEM}
+    return not names or LOCK_NAME in names
 
 
 def _size(folder: Path) -> int:

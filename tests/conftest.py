@@ -1,10 +1,12 @@
 """A phantom, networks with known answers, and a service that holds them."""
 
+import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trustme
 from fastapi.testclient import TestClient
 from known_networks import Gate, gated_model, known_model, save_model
 from serving import ready_client
@@ -74,6 +76,31 @@ def gated(gate: Gate, model: Model, weights: Path, tmp_path: Path) -> Iterator[T
         queue.worker = replace(queue.worker, model=gated_model(gate, model))
         yield client
         gate.let.set()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """An authority that hospitals might have."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority: trustme.CA, tmp_path: Path) -> dict[str, Path]:
+    """The settings of a service with a certificate."""
+    certificate = authority.issue_cert("127.0.0.1")
+    paths = {name: tmp_path / name for name in ("tls_certificate", "tls_key", "tls_client_ca")}
+    paths["tls_certificate"].write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(paths["tls_key"])
+    authority.cert_pem.write_to_path(paths["tls_client_ca"])
+    return paths
+
+
+@pytest.fixture
+def trust(authority: trustme.CA) -> ssl.SSLContext:
+    """What a client needs to trust it."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from time import sleep
 
 import httpx2
 import pytest
-import trustme
 from serving import free_port, listening
 from test_cli import serve
 
@@ -25,31 +24,6 @@ def settings(weights, tmp_path):
 def served(settings):
     with listening(create_app(Settings(**settings))) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def authority():
-    """An authority that hospitals might have."""
-    return trustme.CA()
-
-
-@pytest.fixture
-def tls(authority, tmp_path):
-    """The settings of a service with a certificate."""
-    certificate = authority.issue_cert("127.0.0.1")
-    paths = {name: tmp_path / name for name in ("tls_certificate", "tls_key", "tls_client_ca")}
-    paths["tls_certificate"].write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-    certificate.private_key_pem.write_to_path(paths["tls_key"])
-    authority.cert_pem.write_to_path(paths["tls_client_ca"])
-    return paths
-
-
-@pytest.fixture
-def trust(authority):
-    """What a client needs to trust it."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 def connect(address: str) -> socket.socket:

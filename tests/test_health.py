@@ -1,0 +1,70 @@
+"""`glioserve health`: asked of a running service, with TLS and without, and of none."""
+
+import ssl
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+from serving import free_port, listening
+
+from service.app import create_app
+from service.errors import HealthError
+from service.health import check_health
+from service.settings import Settings
+
+
+@pytest.fixture
+def settings(weights, tmp_path):
+    return {"weights": weights, "device": "cpu", "spool": tmp_path / "spool", "open_to_anyone": True}
+
+
+def port_of(address):
+    return int(address.rpartition(":")[2])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_a_service_that_answers_is_healthy(host, settings):
+    with listening(create_app(Settings(**settings))) as address:
+        check_health(Settings(host=host, port=port_of(address), open_to_anyone=True))
+
+
+def test_a_certificate_for_another_name_does_not_matter(settings, tls, trust):
+    del tls["tls_client_ca"]
+    with listening(create_app(Settings(**settings, **tls)), trust) as address:
+        check_health(Settings(host="localhost", port=port_of(address), **tls))
+        with pytest.raises(HealthError):
+            check_health(Settings(port=port_of(address)))  # in plain text
+
+
+def test_a_service_that_asks_for_a_client_certificate_is_alive(settings, tls, authority):
+    known = ssl.create_default_context()
+    authority.configure_trust(known)
+    authority.issue_cert("ward@hospital.example").configure_cert(known)
+    with listening(create_app(Settings(**settings, **tls)), known) as address:
+        check_health(Settings(port=port_of(address), **tls))
+
+
+def test_where_nothing_listens_nothing_is_healthy():
+    port = free_port()
+    with pytest.raises(HealthError, match=f"alive at 127.0.0.1 port {port}, found .*refused"):
+        check_health(Settings(port=port))
+
+
+def test_an_answer_that_is_no_success_is_not_healthy():
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # answers 501 to everything
+    thread = Thread(target=server.handle_request)
+    thread.start()
+    with pytest.raises(HealthError, match="found status 501"):
+        check_health(Settings(port=server.server_port))
+    thread.join()
+    server.server_close()
+
+
+def test_asking_imports_neither_torch_nor_the_web_stack():
+    heavy = (
+        "import sys, service.cli, service.health; print({'torch', 'numpy', 'fastapi', 'uvicorn'} & set(sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert ended.stdout == "set()\n"

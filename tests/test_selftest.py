@@ -1,0 +1,46 @@
+"""`glioserve selftest`: the bundled weights answer as recorded, and others do not."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from serving import GLIOSERVE
+
+from service.selftest import run_selftest
+from service.settings import DEFAULT_WEIGHTS, Settings
+
+
+def selftest(*arguments, **settings):
+    environment = os.environ | {f"GLIOSERVE_{name.upper()}": str(value) for name, value in settings.items()}
+    return subprocess.run(
+        [GLIOSERVE, "selftest", *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_the_bundled_weights_answer_as_recorded(precision):
+    result = run_selftest(Settings(device="cpu", precision=precision))
+    assert result.precision == precision
+    assert result.passed
+
+
+def test_an_answer_that_was_recorded_here_is_met_voxel_by_voxel(weights, tmp_path):
+    folder = shutil.copytree(weights, tmp_path / "weights")
+    missing = selftest(weights=folder)
+    assert missing.returncode == 1
+    assert "`glioserve selftest --record` writes it" in missing.stderr
+    assert selftest("--record", weights=folder).stdout == f"wrote {folder / 'phantom.nii.gz'}\n"
+    # As in a container that has no keys yet: nothing listens, so nobody needs one.
+    met = selftest(weights=folder, host="0.0.0.0")
+    assert met.returncode == 0, met.stderr
+    assert "mask identical to the recorded one\npassed\n" in met.stdout
+
+
+def test_another_answer_than_the_recorded_one_does_not_pass(weights, tmp_path):
+    folder = shutil.copytree(weights, tmp_path / "weights")
+    shutil.copy(DEFAULT_WEIGHTS / "phantom.nii.gz", folder)
+    other = selftest(weights=folder, device="cpu")
+    assert other.returncode == 1
+    assert "Dice with the recorded mask: WT 0." in other.stdout
+    assert other.stderr == "Not passed: this machine, or these weights, do not answer as recorded.\n"
