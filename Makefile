@@ -10,10 +10,12 @@ DATA ?= build/brats
 CASE ?=
 SPLIT ?=
 BUILDER ?= docker build
+FLAVOUR ?= cpu cu130
+TAG ?= glioserve
 ADVISORIES ?= pypi
 MINUTES ?= 12
 
-.PHONY: help setup serve check test train evaluate accuracy bench performance load fuzz openapi lock vulnerabilities sbom image
+.PHONY: help setup serve check test train evaluate accuracy bench performance load fuzz openapi lock vulnerabilities sbom image image-test
 .DEFAULT_GOAL := help
 
 help:  ## tell what the words do
@@ -24,7 +26,7 @@ setup: .venv/.installed  ## make .venv with the tested versions of everything
 .venv/.installed: pyproject.toml .ci/constraints.txt
 	@echo "Setting up .venv; this takes some minutes."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[serve,int8,train,dev]'
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[serve,int8,image,train,dev]'
 	touch $@
 
 .venv/.supplied: .venv/.installed
@@ -38,11 +40,12 @@ setup: .venv/.installed  ## make .venv with the tested versions of everything
 serve: setup  ## serve the bundled weights on 127.0.0.1:8000
 	$(BIN)/glioserve serve
 
-check: setup  ## lint, format, types, import directions
+check: setup  ## lint, format, types, import directions, container files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/Dockerfile
 
 test: setup  ## run the tests
 	$(BIN)/pytest
@@ -78,19 +81,25 @@ bench: setup  ## measure a case, hostile uploads and augmentation against stated
 openapi: setup  ## write openapi/openapi.json from the app
 	$(BIN)/glioserve openapi openapi/openapi.json
 
-lock: .venv/.supplied  ## write docker/requirements*.txt, hashes of what the image installs; needs torch's CPU build
-	$(BIN)/python docker/lock.py
+lock: .venv/.supplied  ## write docker/requirements*.txt, hashes of what the image of each FLAVOUR installs
+	$(BIN)/python docker/lock.py $(FLAVOUR)
 
 vulnerabilities: .venv/.supplied  ## look for known vulnerabilities of what is locked, by ADVISORIES (pypi, osv)
 	@$(BIN)/pip-audit --strict --disable-pip --vulnerability-service $(ADVISORIES) \
-		--requirement docker/requirements.txt --requirement docker/requirements-cuda.txt || { \
+		--requirement docker/requirements.txt --requirement docker/requirements-cu130.txt || { \
 		echo "Not passed: vulnerabilities stand above, or else ADVISORIES=$(ADVISORIES) gave no answer, which clears nothing." >&2; \
 		exit 1; }
 
-sbom: .venv/.supplied  ## list what the image installs, with torch's CPU build, as CycloneDX in build/sbom.json
+sbom: .venv/.supplied  ## list what the image for CPUs installs, as CycloneDX in build/sbom.json
 	mkdir -p build
-	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
-		--output-file build/sbom.json docker/requirements.txt
+	cat docker/requirements.txt docker/requirements-cpu.txt | $(BIN)/cyclonedx-py requirements \
+		--pyproject pyproject.toml --output-reproducible --output-file build/sbom.json -
 
-image:  ## build the container image glioserve with BUILDER (docker build, podman build, buildah build)
-	$(BUILDER) --tag glioserve --file docker/Dockerfile .
+image:  ## build the container image TAG with BUILDER (docker build, podman build, buildah build)
+	$(BUILDER) --build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+		--build-arg COMMIT=$$(git rev-parse HEAD) --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+		--tag $(TAG) --file docker/Dockerfile .
+
+image-test: setup  ## build the image for CPUs, run it as a service, examine it; needs root, buildah, debootstrap, runc
+	$(BIN)/pytest tests/image_checks.py
+	@cat build/image/figures.json

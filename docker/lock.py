@@ -1,71 +1,65 @@
-"""Write docker/requirements.txt and docker/requirements-cuda.txt: what the image installs, by version and hash.
+"""Write docker/requirements*.txt: what the image installs, by version and hash.
 
-    python docker/lock.py
+    python docker/lock.py cpu cu130
 
 Asks for what pyproject.toml asks for, in the versions of .ci/constraints.txt, with the hashes of all files of a
-release, so that one lock serves every architecture and Python. torch has two builds of one version: the index that uv
-asks has the one for CUDA, and pip must be able to find the one for CPUs, by PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS.
+release, so that one lock serves every architecture and Python for which there are files. torch and what it brings are
+locked for each flavour apart, in requirements-FLAVOUR.txt; all else is the same for all, in requirements.txt.
+
+PyPI has the build of torch for cu130 (CUDA 13.0). Those for cpu and cu126 (CUDA 12.6) are in indexes of their own,
+which PIP_EXTRA_INDEX_URL names, or in a folder, PIP_FIND_LINKS.
 """
 
-import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import unquote
 
 ROOT = Path(__file__).parents[1]
-CPU_LOCK, CUDA_LOCK = ROOT / "docker" / "requirements.txt", ROOT / "docker" / "requirements-cuda.txt"
-CONSTRAINTS = ".ci/constraints.txt"
-EXTRAS = ("serve", "int8")
-TELEMETRY = "openvino-telemetry"  # openvino asks for it and runs without; the service never calls home
-OF_CUDA = re.compile(r"cuda-|nvidia-|triton=")  # torch's build for CPUs asks for none of them
-PIN = re.compile(r"^torch==(\S+)", re.MULTILINE)
-CPU_HEADER = """\
-# Written by `make lock` from pyproject.toml[{extras}] and .ci/constraints.txt; not by hand.
-# Enough for torch's CPU build, whose hash is that of {wheel};
-# its other hashes are those of the CUDA build, which needs requirements-cuda.txt as well.
-# Without {telemetry}, which openvino asks for: install with --no-deps.
-"""
-CUDA_HEADER = """\
-# Written by `make lock`; not by hand. What torch's CUDA build needs on top of requirements.txt.
-"""
+DOCKER = ROOT / "docker"
+CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
+EXTRAS = ("serve", "int8", "image")
+# openvino asks for the first and runs without: the service never calls home. torch asks for the second, to compile
+# networks on a card, which the service does not; it takes half a gigabyte.
+LEFT_OUT = ("openvino-telemetry", "triton")
+OF_TORCH = re.compile(r"(torch|cuda-\w+|nvidia-[\w-]+)==")
+OF_PYPI = "cu130"
+PLACES = {"PIP_EXTRA_INDEX_URL": "--extra-index-url", "PIP_FIND_LINKS": "--find-links"}
+HEADER = "# Written by `make lock` from pyproject.toml[{extras}] and .ci/constraints.txt; not by hand.\n{rest}"
+COMMON = "# What every flavour of the image installs, beside one of requirements-*.txt; with --no-deps, see lock.py.\n"
+OF_FLAVOUR = "# What the flavour {flavour} installs beside requirements.txt.\n"
 
 
 def main() -> None:
-    """Resolve once, and part what only CUDA needs from the rest."""
-    pins = re.split(r"\n(?=\S)", resolve().strip())
-    wheel, cpu_hash = find_cpu_build(next(match[1] for pin in pins if (match := PIN.match(pin))))
-    common = [add_hash(pin, cpu_hash) if PIN.match(pin) else pin for pin in pins if not OF_CUDA.match(pin)]
-    header = CPU_HEADER.format(extras=",".join(EXTRAS), wheel=wheel, telemetry=TELEMETRY)
-    CPU_LOCK.write_text(header + "\n".join(common) + "\n")
-    CUDA_LOCK.write_text(CUDA_HEADER + "\n".join(pin for pin in pins if OF_CUDA.match(pin)) + "\n")
+    """Resolve for each flavour, and part what torch brings from the rest, which is the same for all."""
+    common = set()
+    for flavour in sys.argv[1:]:
+        pins = re.split(r"\n(?=\S)", resolve(flavour).strip())
+        of_torch = [pin for pin in pins if OF_TORCH.match(pin)]
+        write(f"requirements-{flavour}.txt", OF_FLAVOUR.format(flavour=flavour), of_torch)
+        common.add(tuple(pin for pin in pins if pin not in of_torch))
+    if len(common) > 1:
+        sys.exit("Expected flavours that differ by torch and CUDA alone, found that they ask for other packages too.")
+    write("requirements.txt", COMMON, common.pop())
 
 
-def resolve() -> str:
+def resolve(flavour: str) -> str:
     """All pins, each with its hashes, and no address."""
-    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--constraint", CONSTRAINTS]
-    command += [f"--extra={extra}" for extra in EXTRAS]
-    command += ["--generate-hashes", "--universal", "--python-version=3.11", f"--no-emit-package={TELEMETRY}"]
-    command += ["--no-header", "--no-annotate", "--quiet"]
-    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "-", "--constraint", str(CONSTRAINTS)]
+    command += [f"--extra={extra}" for extra in EXTRAS] + [f"--no-emit-package={name}" for name in LEFT_OUT]
+    command += ["--generate-hashes", "--universal", "--python-version=3.11", "--no-header", "--no-annotate", "--quiet"]
+    torch = re.search(r"^torch==\S+", CONSTRAINTS.read_text(), re.MULTILINE)[0]
+    if flavour != OF_PYPI:
+        torch += f"+{flavour}"
+        command += [f"{option}={os.environ[name]}" for name, option in PLACES.items() if os.environ.get(name)]
+        command += ["--index-strategy=unsafe-best-match"]  # an index of torch has other packages too, in fewer versions
+    return subprocess.run(command, cwd=ROOT, input=torch, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def find_cpu_build(version: str) -> tuple[str, str]:
-    """Name and hash of the wheel that pip takes for this Python and machine."""
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet"]
-    command += ["--only-binary=:all:", "--report=-", f"torch=={version}+cpu"]
-    pip = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
-    if pip.returncode:
-        sys.exit(f"No CPU build of torch {version}: name an index that has it in PIP_EXTRA_INDEX_URL.")
-    found = json.loads(pip.stdout)["install"][0]["download_info"]
-    return unquote(found["url"].rpartition("/")[2]), found["archive_info"]["hashes"]["sha256"]
-
-
-def add_hash(pin: str, sha256: str) -> str:
-    """A pin that one more file satisfies."""
-    first, *hashes = pin.split(" \\\n")
-    return " \\\n".join([first, *sorted([*hashes, f"    --hash=sha256:{sha256}"])])
+def write(name: str, rest: str, pins: tuple[str, ...] | list[str]) -> None:
+    """Write a lock."""
+    (DOCKER / name).write_text(HEADER.format(extras=",".join(EXTRAS), rest=rest) + "\n".join(pins) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-CPU, CUDA = ROOT / "docker" / "requirements.txt", ROOT / "docker" / "requirements-cuda.txt"
+COMMON = ROOT / "docker" / "requirements.txt"
+FLAVOURS = sorted((ROOT / "docker").glob("requirements-*.txt"))
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
@@ -22,9 +23,10 @@ def read_pins(path):
     return {canonicalize_name(pin.name): (pin, options) for pin, options in pins}
 
 
-@pytest.fixture(scope="module")
-def pins():
-    return read_pins(CPU)
+@pytest.fixture(scope="module", params=FLAVOURS, ids=lambda path: path.stem)
+def pins(request):
+    """What the image of a flavour installs."""
+    return read_pins(COMMON) | read_pins(request.param)
 
 
 def is_met(requirement, pins):
@@ -36,16 +38,23 @@ def applies(requirement):
     return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
-def test_every_pin_is_the_version_that_the_tests_passed_with(pins):
-    tested = {name: pin.specifier for name, (pin, _) in read_pins(ROOT / ".ci" / "constraints.txt").items()}
-    assert pins
-    assert {name: pin.specifier for name, (pin, _) in pins.items()} == {name: tested.get(name) for name in pins}
+def test_there_is_a_lock_for_cpus_and_one_for_cards():
+    assert {path.stem for path in FLAVOURS} >= {"requirements-cpu", "requirements-cu130"}
 
 
-@pytest.mark.parametrize("path", [CPU, CUDA], ids=lambda path: path.stem)
+def test_every_pin_is_the_version_that_the_tests_passed_with():
+    tested = {name: str(pin.specifier) for name, (pin, _) in read_pins(ROOT / ".ci" / "constraints.txt").items()}
+    common = {name: str(pin.specifier) for name, (pin, _) in read_pins(COMMON).items()}
+    assert common
+    assert common == {name: tested.get(name) for name in common}
+    for path in FLAVOURS:
+        assert str(read_pins(path)["torch"][0].specifier).partition("+")[0] == tested["torch"]
+
+
+@pytest.mark.parametrize("path", [COMMON, *FLAVOURS], ids=lambda path: path.stem)
 def test_every_pin_is_one_version_with_hashes_and_nothing_else(path):
     for pin, options in read_pins(path).values():
-        assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
+        assert re.fullmatch(r"==[\w.+]+", str(pin.specifier)), pin
         assert options, pin
         assert [option for option in options.split() if not HASH.fullmatch(option)] == [], pin
 
@@ -53,15 +62,15 @@ def test_every_pin_is_one_version_with_hashes_and_nothing_else(path):
 def test_what_the_service_asks_for_at_run_time_is_locked(pins):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = map(Requirement, [*project["dependencies"], *extras["serve"], *extras["int8"]])
+    asked = map(Requirement, [*project["dependencies"], *extras["serve"], *extras["int8"], *extras["image"]])
     assert [str(requirement) for requirement in asked if not is_met(requirement, pins)] == []
 
 
-def test_what_the_locked_packages_ask_for_is_locked_but_for_telemetry(pins):
-    locked = pins | read_pins(CUDA)  # the torch of these tests may be of either build
-    asked = [Requirement(line) for name, (pin, _) in pins.items() if applies(pin) for line in requires(name) or ()]
-    missing = {asking.name for asking in asked if applies(asking) and not is_met(asking, locked)}
-    assert missing == {"openvino-telemetry"}
+def test_what_the_locked_packages_ask_for_is_locked_but_for_what_is_left_out(pins):
+    # torch, and what it brings, are not asked: that of these tests is of one build alone.
+    common = [name for name, (pin, _) in read_pins(COMMON).items() if applies(pin)]
+    asked = [Requirement(line) for name in common for line in requires(name) or ()]
+    assert {asking.name for asking in asked if applies(asking) and not is_met(asking, pins)} == {"openvino-telemetry"}
 
 
 def test_no_package_collects_telemetry(pins):
@@ -69,20 +78,20 @@ def test_no_package_collects_telemetry(pins):
     assert [name for name in pins if "telemetry" in name] == ["opentelemetry-api"]
 
 
-def test_only_the_build_of_torch_for_cuda_brings_its_libraries(pins):
-    libraries = re.compile(r"cuda-|nvidia-|triton")
-    assert [name for name in pins if libraries.match(name)] == []
-    assert [name for name in read_pins(CUDA) if not libraries.match(name)] == []
+def test_only_the_build_of_torch_for_cuda_brings_its_libraries():
+    of_cuda = re.compile(r"cuda-|nvidia-")
+    for path in [COMMON, *FLAVOURS]:
+        libraries = [name for name in read_pins(path) if of_cuda.match(name)]
+        assert bool(libraries) is path.stem.startswith("requirements-cu"), path
 
 
-@pytest.mark.parametrize("path", [CPU, CUDA], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [COMMON, *FLAVOURS], ids=lambda path: path.stem)
 def test_a_lock_names_no_address(path):
     assert "://" not in path.read_text()
 
 
 def test_the_image_takes_packages_from_the_locks_alone():
     commands = re.sub(r"\\\n", "", (ROOT / "docker" / "Dockerfile").read_text())
-    installs = re.findall(r"pip install .*", commands)
-    assert len(installs) == 3
-    assert all("--no-deps" in install for install in installs)
-    assert ["--require-hashes" in install or "--no-build-isolation" in install for install in installs] == [True] * 3
+    packages, project = re.findall(r"pip install .*", commands)
+    assert {"--no-deps", "--require-hashes", "--only-binary"} <= set(packages.split())
+    assert {"--no-deps", "--no-build-isolation"} <= set(project.split())
