@@ -40,12 +40,16 @@ setup: .venv/.installed  ## make .venv with the tested versions of everything
 serve: setup  ## serve the bundled weights on 127.0.0.1:8000
 	$(BIN)/glioserve serve
 
+# `!reset` is a word of Compose's alone; what comes after it has to fit the schema.
 check: setup  ## lint, format, types, import directions, container files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+	sed 's/!reset //' docker/compose.cpu.yaml | \
+		$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec --default-filetype yaml -
 
 test: setup  ## run the tests
 	$(BIN)/pytest
