@@ -116,6 +116,11 @@ def test_every_image_is_of_one_version_and_the_service_of_this_one(services):
         assert re.fullmatch(r"\$\{[A-Z]+:-[\w/]+:v?\d+\.\d+\.\d+\}", image)
 
 
+def test_what_is_passed_to_a_build_is_known_to_the_dockerfile(services):
+    known = re.findall(r"^ARG (\w+)", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+    assert set(services["glioserve"]["build"]["args"]) <= set(known)
+
+
 def test_without_a_card_none_is_reserved(services):
     assert services["glioserve"]["deploy"]["resources"]["reservations"]["devices"]
     change = read(DOCKER / "compose.cpu.yaml")["services"]["glioserve"]
