@@ -116,6 +116,8 @@ def _options(settings: Settings) -> dict[str, Any]:
         "access_log": False,
         "server_header": False,
         "headers": HEADERS + (HEADERS_OF_TLS if settings.tls_certificate else []),
+        "proxy_headers": bool(settings.proxies),  # or else uvicorn believes whoever calls from this machine
+        "forwarded_allow_ips": settings.proxies,
         "timeout_graceful_shutdown": LAST_ANSWERS_S,
         "ssl_certfile": settings.tls_certificate,
         "ssl_keyfile": settings.tls_key,

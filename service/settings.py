@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal, Self, get_args, get_origin
 
@@ -59,6 +59,9 @@ class Settings(BaseModel):
     tls_client_ca: Path | None = Field(
         None, description="file of the authority (PEM) whose certificates clients must show (mutual TLS)"
     )
+    trusted_proxies: str = Field(
+        "", description="addresses of proxies whose X-Forwarded-For names the client in the audit; separated by commas"
+    )
     cors_origins: str = Field(
         "", description="origins, such as https://viewer.hospital.example, whose pages may call; separated by commas"
     )
@@ -70,7 +73,12 @@ class Settings(BaseModel):
     @property
     def origins(self) -> list[str]:
         """The origins whose pages may call."""
-        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+        return _listed(self.cors_origins)
+
+    @property
+    def proxies(self) -> list[str]:
+        """The addresses, or networks, of the proxies that are believed."""
+        return _listed(self.trusted_proxies)
 
     @property
     def for_this_machine(self) -> bool:
@@ -82,6 +90,8 @@ class Settings(BaseModel):
         """Nobody gets in by an oversight."""
         if odd := [origin for origin in self.origins if not re.fullmatch(r"https?://[^/\s]+|\*", origin)]:
             raise ValueError(f"GLIOSERVE_CORS_ORIGINS: expected origins, such as https://a.example, found {odd[0]}")
+        if odd := [proxy for proxy in self.proxies if not _is_network(proxy)]:
+            raise ValueError(f"GLIOSERVE_TRUSTED_PROXIES: expected addresses, such as 127.0.0.1, found {odd[0]}")
         if bool(self.tls_certificate) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_certificate):
             raise ValueError(
                 "GLIOSERVE_TLS_CERTIFICATE, GLIOSERVE_TLS_KEY: expected both, also for GLIOSERVE_TLS_CLIENT_CA, "
@@ -125,6 +135,10 @@ def describe_settings() -> Iterator[tuple[str, str, str]]:
         yield PREFIX + name.upper(), default, f"{field.description}{choices}"
 
 
+def _listed(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",") if word.strip()]
+
+
 def _written(default: object) -> str:
     """A default as it would be written into the environment."""
     return "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
@@ -135,6 +149,14 @@ def _complaint(fault: ErrorDetails) -> str:
         return fault["msg"].removeprefix("Value error, ") + "."
     name = f"{PREFIX}{str(fault['loc'][0]).upper()}"
     return f"{name}: expected no such variable" if fault["type"] == "extra_forbidden" else f"{name}: {fault['msg']}"
+
+
+def _is_network(address: str) -> bool:
+    try:
+        ip_network(address)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -5,12 +5,15 @@ import os
 import subprocess
 from hashlib import sha256
 
+import httpx2
 import pytest
-from serving import GLIOSERVE, ready_client
+from serving import GLIOSERVE, listening, ready_client
 from test_segment import send_zip
 
+from service.app import create_app
 from service.audit import BEGINNING, Audit, verify
 from service.errors import SettingsError
+from service.keys import KeyFile, Scope
 from service.settings import Settings
 
 
@@ -151,3 +154,25 @@ def test_the_command_tells_where_the_chain_breaks(path):
     ended = run()
     assert ended.returncode == 1
     assert "line 4: expected after a line of the hash" in ended.stderr
+
+
+def test_of_what_watches_only_refusals_leave_lines(weights, tmp_path):
+    keys, audit = tmp_path / "keys", tmp_path / "audit"
+    key = KeyFile(keys).add("monitor", [Scope.READ])
+    with ready_client(Settings(weights=weights, spool=tmp_path / "spool", audit=audit, keys=keys)) as client:
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert client.get(path, headers={"Authorization": f"Bearer {key}"}).status_code == 200
+        assert client.get("/metrics").status_code == 401
+    start, refused, end = lines_of(audit)
+    assert (refused["route"], refused["status"]) == ("/metrics", 401)
+    assert (start["event"], end["event"]) == ("start", "end")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "client"), [("", "127.0.0.1"), ("10.0.0.0/8", "127.0.0.1"), ("127.0.0.1", "203.0.113.9")]
+)
+def test_a_client_is_who_calls_unless_a_trusted_proxy_names_another(proxies, client, weights, tmp_path):
+    settings = Settings(weights=weights, spool=tmp_path / "spool", audit=tmp_path / "audit", trusted_proxies=proxies)
+    with listening(create_app(settings)) as address:
+        httpx2.get(f"{address}/models", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert [line["client"] for line in lines_of(tmp_path / "audit") if line.get("route") == "/models"] == [client]

@@ -26,6 +26,7 @@ def test_variables_set_the_fields_of_their_names():
         ("GLIOSERVE_DEVICE", "tpu"),
         ("GLIOSERVE_GRACE_S", "inf"),
         ("GLIOSERVE_THREADS", "9999"),
+        ("GLIOSERVE_TRUSTED_PROXIES", "127.0.0.1, proxy.example"),
     ],
 )
 def test_a_variable_that_means_nothing_is_named(name, value):
