@@ -1,7 +1,7 @@
 """What is noted of every request: a log line, a line of the audit, a count, and the ids by which others find it."""
 
 import re
-from http import HTTPMethod
+from http import HTTPMethod, HTTPStatus
 from time import perf_counter
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  
 METHODS = frozenset(HTTPMethod)  # a client may make up others, and its words stay out of the log
 TAKES_CASES = "/segment"
 PROBES = "/livez", "/readyz"  # asked every few seconds, for nobody's sake
+SCRAPED = "/metrics"  # the same, by who has a key
 
 
 class Observe:
@@ -36,47 +37,60 @@ class Observe:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given_id, traceparent = headers.get(REQUEST_ID_HEADER, ""), headers.get("traceparent", "")
-        request_id = given_id if REQUEST_ID.fullmatch(given_id) else uuid4().hex
-        facts: dict[str, object] = {}
-        scope.setdefault("state", {}).update(facts=facts, request_id=request_id)
-        status, bytes_in, bytes_out = 500, 0, 0
+        exchange = _Exchange(scope, receive, send)
         started = perf_counter()
-
-        async def count_received() -> Message:
-            nonlocal bytes_in
-            message = await receive()
-            bytes_in += len(message.get("body", b""))
-            return message
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status, bytes_out
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
-            bytes_out += len(message.get("body", b""))
-            await send(message)
-
         try:
-            await self.app(scope, count_received, send_with_id)
+            await self.app(scope, exchange.receive, exchange.send)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if scope["method"] in METHODS else "other"
-            self._count(route, status, facts)
-            facts |= {"request_id": request_id, "method": method, "route": route, "status": status}
-            log_line(
-                "request",
-                traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None,
-                ms=round(1000 * (perf_counter() - started), 1),
-                **facts,
+            self._note(scope, exchange, ms=round(1000 * (perf_counter() - started), 1))
+
+    def _note(self, scope: Scope, exchange: "_Exchange", ms: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        facts, status = exchange.facts, exchange.status
+        self._count(route, status, facts)
+        facts |= {"request_id": exchange.request_id, "method": method, "route": route, "status": status}
+        log_line("request", traceparent=_traceparent(scope), ms=ms, **facts)
+        if route not in PROBES and (route, status) != (SCRAPED, HTTPStatus.OK):
+            client, _ = scope.get("client") or (None, None)
+            self._audit.note(
+                "request", client=client, bytes_in=exchange.bytes_in, bytes_out=exchange.bytes_out, **facts
             )
-            if route not in PROBES:
-                client, _ = scope.get("client") or (None, None)
-                self._audit.note("request", client=client, bytes_in=bytes_in, bytes_out=bytes_out, **facts)
 
     def _count(self, route: str, status: int, facts: dict[str, object]) -> None:
         problem = facts.get("problem")
         self._metrics.requests.labels(route, problem or status).inc()
         if route == TAKES_CASES and problem and "job" not in facts:
             self._metrics.rejections.labels(problem).inc()
+
+
+class _Exchange:
+    """A request and its answer as they pass, and what is known of them."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given_id = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        self.request_id = given_id if REQUEST_ID.fullmatch(given_id) else uuid4().hex
+        self.facts: dict[str, object] = {}
+        self.status, self.bytes_in, self.bytes_out = 500, 0, 0
+        self._receive, self._send = receive, send
+        scope.setdefault("state", {}).update(facts=self.facts, request_id=self.request_id)
+
+    async def receive(self) -> Message:
+        """Some of the request, counted."""
+        message = await self._receive()
+        self.bytes_in += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Some of the answer, counted, and with the request's id."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.request_id
+        self.bytes_out += len(message.get("body", b""))
+        await self._send(message)
+
+
+def _traceparent(scope: Scope) -> str | None:
+    """The trace that a client says its request belongs to, if it is one."""
+    given = Headers(scope=scope).get("traceparent", "")
+    return given if TRACEPARENT.fullmatch(given) else None
