@@ -10,8 +10,9 @@ DATA ?= build/brats
 CASE ?=
 SPLIT ?=
 BUILDER ?= docker build
-FLAVOUR ?= cpu cu130
+FLAVOUR ?=
 TAG ?= glioserve
+BUILD_ARGUMENTS := BASE FLAVOUR PIP_EXTRA_INDEX_URL PIP_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX
 ADVISORIES ?= pypi
 MINUTES ?= 12
 
@@ -86,7 +87,7 @@ openapi: setup  ## write openapi/openapi.json from the app
 	$(BIN)/glioserve openapi openapi/openapi.json
 
 lock: .venv/.supplied  ## write docker/requirements*.txt, hashes of what the image of each FLAVOUR installs
-	$(BIN)/python docker/lock.py $(FLAVOUR)
+	$(BIN)/python docker/lock.py $(or $(FLAVOUR),cpu cu130)
 
 vulnerabilities: .venv/.supplied  ## look for known vulnerabilities of what is locked, by ADVISORIES (pypi, osv)
 	@$(BIN)/pip-audit --strict --disable-pip --vulnerability-service $(ADVISORIES) \
@@ -99,9 +100,10 @@ sbom: .venv/.supplied  ## list what the image for CPUs installs, as CycloneDX in
 	cat docker/requirements.txt docker/requirements-cpu.txt | $(BIN)/cyclonedx-py requirements \
 		--pyproject pyproject.toml --output-reproducible --output-file build/sbom.json -
 
-image:  ## build the container image TAG with BUILDER (docker build, podman build, buildah build)
+image:  ## build the container image TAG of FLAVOUR with BUILDER (docker build, podman build, buildah build)
 	$(BUILDER) --build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 		--build-arg COMMIT=$$(git rev-parse HEAD) --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+		$(foreach name,$(BUILD_ARGUMENTS),$(if $($(name)),--build-arg $(name)=$($(name)))) \
 		--tag $(TAG) --file docker/Dockerfile .
 
 image-test: setup  ## build the image for CPUs, run it as a service, examine it; needs root, buildah, debootstrap, runc

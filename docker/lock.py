@@ -54,7 +54,10 @@ def resolve(flavour: str) -> str:
         torch += f"+{flavour}"
         command += [f"{option}={os.environ[name]}" for name, option in PLACES.items() if os.environ.get(name)]
         command += ["--index-strategy=unsafe-best-match"]  # an index of torch has other packages too, in fewer versions
-    return subprocess.run(command, cwd=ROOT, input=torch, check=True, stdout=subprocess.PIPE, text=True).stdout
+    uv = subprocess.run(command, cwd=ROOT, input=torch, check=False, stdout=subprocess.PIPE, text=True)
+    if uv.returncode:
+        sys.exit(f"{flavour}: expected {torch} in an index that PIP_EXTRA_INDEX_URL names, found what uv says above.")
+    return uv.stdout
 
 
 def write(name: str, rest: str, pins: tuple[str, ...] | list[str]) -> None:

@@ -65,12 +65,21 @@ def fetch_wheels() -> Path:
 
 def build(tag: str) -> str:
     """Build the image for CPUs, and give its name."""
-    name, offline = f"localhost/glioserve-test:{tag}", {"PIP_FIND_LINKS": "/wheels", "PIP_NO_INDEX": "1"}
-    builder = f"buildah build --quiet --format docker --volume {FOLDER / 'wheels'}:/wheels:ro"
-    builder += f" --timestamp {run('git', 'log', '-1', '--format=%ct', cwd=ROOT)}"  # its name for SOURCE_DATE_EPOCH
-    arguments = {"FLAVOUR": "cpu", "BASE": BASE} | offline
-    given = " ".join(f"--build-arg {argument}={value}" for argument, value in arguments.items())
-    run("make", "--silent", "image", f"BUILDER={builder} {given}", f"TAG={name}", cwd=ROOT)
+    name = f"localhost/glioserve-test:{tag}"
+    timestamp = run("git", "log", "-1", "--format=%ct", cwd=ROOT)  # buildah's word for SOURCE_DATE_EPOCH
+    builder = f"buildah build --quiet --format docker --timestamp {timestamp} --volume {FOLDER / 'wheels'}:/wheels:ro"
+    offline = "PIP_FIND_LINKS=/wheels", "PIP_NO_INDEX=1"
+    run(
+        "make",
+        "--silent",
+        "image",
+        f"BUILDER={builder}",
+        f"BASE={BASE}",
+        "FLAVOUR=cpu",
+        *offline,
+        f"TAG={name}",
+        cwd=ROOT,
+    )
     return name
 
 
