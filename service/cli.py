@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = words.add_parser("phantom", help="write a synthetic case as a zip, to try the service with")
     command.set_defaults(command=commands.phantom)
-    command.add_argument("out", type=Path)
+    command.add_argument("out", type=Path, metavar="CASE.zip", help="- for standard output")
 
     command = words.add_parser("openapi", help="write the OpenAPI document")
     command.set_defaults(command=commands.openapi)

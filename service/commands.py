@@ -156,8 +156,12 @@ def phantom(arguments: argparse.Namespace) -> None:
     """Write the synthetic case."""
     from service.phantom import encode_phantom, make_phantom, zip_files
 
-    arguments.out.write_bytes(zip_files(encode_phantom(make_phantom())))
-    print(f"wrote {arguments.out}: a synthetic case with ground truth", file=sys.stderr)
+    case = zip_files(encode_phantom(make_phantom()))
+    if arguments.out == Path("-"):
+        sys.stdout.buffer.write(case)
+        return
+    arguments.out.write_bytes(case)
+    print(f"wrote {arguments.out}: a synthetic case with ground truth")
 
 
 def openapi(arguments: argparse.Namespace) -> None:

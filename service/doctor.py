@@ -84,6 +84,8 @@ def _examine_weights(settings: Settings, device: torch.device) -> Iterator[Findi
             yield _examine_card_memory(settings, model, precision)
     except WeightsError as error:
         yield Finding("weights", str(error), "install them again, or set GLIOSERVE_WEIGHTS or GLIOSERVE_PRECISION")
+    except RuntimeError as error:  # the networks do not get onto the card
+        yield Finding("card", str(error).partition("\n")[0], "see in nvidia-smi whether it is full, or broken")
 
 
 def _examine_card_memory(settings: Settings, model: Model, precision: torch.dtype) -> Finding:
@@ -105,19 +107,30 @@ def _examine_memory() -> Finding:
 
 
 def _examine_spool(settings: Settings) -> Finding:
-    folder = settings.spool.expanduser().absolute()
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    free = disk_usage(nearest).free // MIB
-    cure = ""
+    try:
+        folder = settings.spool.expanduser().absolute()
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        free = disk_usage(nearest).free // MIB
+        found = f"{folder}: {free} MiB free, and up to {settings.max_spool_mib} may be used"
+        return Finding("spool", found, _cure_spool(settings, folder, nearest, free))
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+        reason = error.strerror if isinstance(error, OSError) else error
+        return Finding(
+            "spool", f"{settings.spool}: {reason}", f"set GLIOSERVE_SPOOL to where user {os.getuid()} may be"
+        )
+
+
+def _cure_spool(settings: Settings, folder: Path, nearest: Path, free_mib: int) -> str:
+    """What to do about a folder, of which a parent may be the nearest that is there; empty where it will do."""
     if not (nearest.is_dir() and os.access(nearest, os.R_OK | os.W_OK | os.X_OK)):
-        cure = f"let user {os.getuid()} write there, or set GLIOSERVE_SPOOL"
-    elif nearest == folder and not is_spool(folder):
-        cure = "it has files of others: set GLIOSERVE_SPOOL to a folder that is new, or empty"
-    elif (kind := _file_system(nearest)) in NETWORK_DISKS:
-        cure = f"it is on a network disk ({kind}), where the records of jobs may break: take a local one"
-    elif free < settings.max_spool_mib:
-        cure = "make room, or lower GLIOSERVE_MAX_SPOOL_MIB: what finds no room is refused"
-    return Finding("spool", f"{folder}: {free} MiB free, and up to {settings.max_spool_mib} may be used", cure)
+        return f"let user {os.getuid()} write there, or set GLIOSERVE_SPOOL"
+    if nearest == folder and not is_spool(folder):
+        return "it has files of others: set GLIOSERVE_SPOOL to a folder that is new, or empty"
+    if (kind := _file_system(nearest)) in NETWORK_DISKS:
+        return f"it is on a network disk ({kind}), where the records of jobs may break: take a local one"
+    if free_mib < settings.max_spool_mib:
+        return "make room, or lower GLIOSERVE_MAX_SPOOL_MIB: what finds no room is refused"
+    return ""
 
 
 def _file_system(path: Path) -> str:

@@ -102,6 +102,8 @@ def test_a_spool_that_is_no_folder_stops_the_service(weights, tmp_path):
 
 def test_the_phantom_is_a_case_with_ground_truth(tmp_path):
     subprocess.run([GLIOSERVE, "phantom", tmp_path / "case.zip"], check=True, capture_output=True)
+    piped = subprocess.run([GLIOSERVE, "phantom", "-"], check=True, capture_output=True).stdout
+    assert piped == (tmp_path / "case.zip").read_bytes()
     with (tmp_path / "case.zip").open("rb") as file, open_zip(file, max_unpacked_mib=128) as files:
         case = read_case_from(files)
     assert case.ground_truth is not None

@@ -94,6 +94,7 @@ def test_a_spool_that_will_not_do_is_to_mend(environment, tmp_path, monkeypatch)
     assert "has files of others" in cures(environment | {"GLIOSERVE_SPOOL": str(tmp_path)})["spool"]
     assert "write there" in cures(environment | {"GLIOSERVE_SPOOL": str(tmp_path / "file" / "x")})["spool"]
     assert "make room" in cures(environment | {"GLIOSERVE_MAX_SPOOL_MIB": "999999999"})["spool"]
+    assert "user" in cures(environment | {"GLIOSERVE_SPOOL": "~nobody-here/spool"})["spool"]
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\n")
     monkeypatch.setattr(doctor, "MOUNTS", mounts)
