@@ -19,6 +19,7 @@ from service.phantom import encode_phantom, make_phantom, zip_files
 from service.segmentation.volume import decode_nifti
 
 MAX_SIZE_GB = 1.5
+MAX_IDLE_MIB = 600
 STRANGERS = "model_training", "tests", "pip", "pytest", "nncf", "triton", "openvino_telemetry"
 COMPILERS = "gcc", "cc", "g++", "clang", "ld", "make"
 PLAIN = stat.S_IFREG, stat.S_IFDIR
@@ -131,6 +132,7 @@ def test_the_same_commit_gives_the_same_layers(built):
 def test_it_gets_ready_and_idles_in_little_memory(container, figures):
     figures["seconds to ready"] = round(container.seconds_to_ready, 1)
     figures["idle, MiB"] = round(container.resident_mib())
+    assert figures["idle, MiB"] < MAX_IDLE_MIB
 
 
 def test_it_runs_as_nobody_with_no_capability_on_a_root_that_cannot_be_written(container):
