@@ -38,9 +38,11 @@ class Finding:
 
 def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Everything that decides whether, and on what, the service would run with the settings of an environment."""
+    are_usable = True
     try:
         settings = read_settings(environment)
     except SettingsError as error:
+        are_usable = False
         yield Finding("settings", "not usable", str(error))
         try:
             settings = read_settings_offline(environment)
@@ -51,7 +53,8 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
     yield from _examine_weights(settings, device)
     yield _examine_memory()
     yield _examine_spool(settings)
-    yield _examine_keys(settings)
+    if are_usable or settings.keys:  # who may call without keys, only the real settings tell
+        yield _examine_keys(settings)
     yield from _examine_tls(settings)
 
 

@@ -69,6 +69,8 @@ def build(tag: str) -> str:
     timestamp = run("git", "log", "-1", "--format=%ct", cwd=ROOT)  # buildah's word for SOURCE_DATE_EPOCH
     builder = f"buildah build --quiet --format docker --timestamp {timestamp} --volume {FOLDER / 'wheels'}:/wheels:ro"
     offline = "PIP_FIND_LINKS=/wheels", "PIP_NO_INDEX=1"
+    if name in run("buildah", "images", "--format", "{{.Name}}:{{.Tag}}").split():
+        run("buildah", "rmi", "--force", name)  # or else each run leaves one without a name
     run(
         "make",
         "--silent",
