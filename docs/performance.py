@@ -82,7 +82,7 @@ def timed(server: Server, case: bytes) -> float:
 def draw_memory(axis: Axes, resident_mib: list[float]) -> None:
     """Memory by request."""
     axis.plot(range(1, len(resident_mib) + 1), resident_mib, ".")
-    axis.set(xlabel="request", ylabel="resident memory (MiB)", ylim=(0, None))
+    axis.set(xlabel="request", ylabel="resident memory (MiB)", ylim=(0, 1.1 * max(resident_mib)))
 
 
 def draw_time(axis: Axes, seconds: dict[int, float]) -> None:
@@ -92,7 +92,8 @@ def draw_time(axis: Axes, seconds: dict[int, float]) -> None:
     correlation = np.corrcoef(slices, list(seconds.values()))[0, 1]
     axis.plot(slices, list(seconds.values()), "o")
     axis.plot(slices, slope * slices + offset, label=f"{1000 * slope:.1f} ms a slice, r² = {correlation**2:.3f}")
-    axis.set(xlabel="axial slices with brain", ylabel="seconds from request to answer", xlim=(0, None), ylim=(0, None))
+    axis.set(xlabel="axial slices with brain", ylabel="seconds from request to answer")
+    axis.set(xlim=(0, 1.1 * max(seconds)), ylim=(0, 1.1 * max(seconds.values())))
     axis.legend()
     print(f"time: {offset:.2f} s and {1000 * slope:.1f} ms a slice with brain, r² = {correlation**2:.3f}")
 
