@@ -20,7 +20,7 @@ MINUTES ?= 12
 .DEFAULT_GOAL := help
 
 help:  ## tell what the words do
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 17
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 17
 
 setup: .venv/.installed  ## make .venv with the tested versions of everything
 
