@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from errno import EBADF
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,8 +56,13 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def add_key(arguments: argparse.Namespace) -> None:
-    """Make a key and print it."""
-    print(_on_keys(lambda file: file.add(arguments.name, arguments.scope or [Scope.SEGMENT])))
+    """Make a key and print it; one that cannot be shown is revoked, as nobody would ever know it."""
+    key = _on_keys(lambda file: file.add(arguments.name, arguments.scope or [Scope.SEGMENT]))
+    try:
+        _write_out(f"{key}\n".encode())
+    except OSError:
+        _on_keys(lambda file: file.revoke(arguments.name))
+        raise
     print("Keep it well: it is shown once, and only its hash is kept.", file=sys.stderr)
 
 
@@ -158,10 +164,18 @@ def phantom(arguments: argparse.Namespace) -> None:
 
     case = zip_files(encode_phantom(make_phantom()))
     if arguments.out == Path("-"):
-        sys.stdout.buffer.write(case)
+        _write_out(case)
         return
     arguments.out.write_bytes(case)
     print(f"wrote {arguments.out}: a synthetic case with ground truth")
+
+
+def _write_out(data: bytes) -> None:
+    """Write to standard output, and know that it went. Raises OSError, also where it is closed."""
+    if sys.stdout is None:
+        raise OSError(EBADF, os.strerror(EBADF), "standard output")
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def openapi(arguments: argparse.Namespace) -> None:

@@ -85,8 +85,14 @@ def _examine_weights(settings: Settings, device: torch.device) -> Iterator[Findi
         yield Finding("computes", f"on {describe_machine(device)}, in {precision_name(precision)}")
         if device.type == "cuda":
             yield _examine_card_memory(settings, model, precision)
+    except OSError as error:
+        yield Finding("weights", f"{error.filename}: {error.strerror}", f"let user {os.getuid()} read them")
     except WeightsError as error:
-        yield Finding("weights", str(error), "install them again, or set GLIOSERVE_WEIGHTS or GLIOSERVE_PRECISION")
+        yield Finding(
+            "weights",
+            f"{settings.weights}: {error}",
+            "install them again, or set GLIOSERVE_WEIGHTS or GLIOSERVE_PRECISION",
+        )
     except RuntimeError as error:  # the networks do not get onto the card
         yield Finding("card", str(error).partition("\n")[0], "see in nvidia-smi whether it is full, or broken")
 
@@ -127,6 +133,8 @@ def _cure_spool(settings: Settings, folder: Path, nearest: Path, free_mib: int) 
     """What to do about a folder, of which a parent may be the nearest that is there; empty where it will do."""
     if not (nearest.is_dir() and os.access(nearest, os.R_OK | os.W_OK | os.X_OK)):
         return f"let user {os.getuid()} write there, or set GLIOSERVE_SPOOL"
+    if nearest == folder and os.getuid() not in (0, folder.stat().st_uid):
+        return f"it has to belong to user {os.getuid()}, who keeps others out: chown it"
     if nearest == folder and not is_spool(folder):
         return "it has files of others: set GLIOSERVE_SPOOL to a folder that is new, or empty"
     if (kind := _file_system(nearest)) in NETWORK_DISKS:

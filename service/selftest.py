@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from service.errors import SelftestError
 from service.lifetime import load_and_warm_up
 from service.phantom import encode_phantom, make_phantom
+from service.segmentation.errors import InputError
 from service.segmentation.labels import Region, region_masks
 from service.segmentation.measure import dice
 from service.segmentation.model import Model
@@ -22,6 +23,7 @@ from service.settings import Settings
 
 # In the folder of the weights that gave it. Eight-bit integers are other weights, so they have an answer of their own.
 ANSWER, ANSWER_INT8 = "phantom.nii.gz", "phantom.int8.nii.gz"
+CURE = "On a machine that answers as it should, `glioserve selftest --record` writes it."
 LEAST_DICE = 0.995  # floats of any kind agree to 0.9997, eight-bit integers with floats to 0.991
 
 
@@ -49,6 +51,8 @@ def run_selftest(settings: Settings) -> Selftest:
     started = perf_counter()
     found = segment(files, model).labels
     seconds = perf_counter() - started
+    if found.voxels.shape != recorded.shape:
+        raise SelftestError(f"Record: expected a mask of {found.voxels.shape}, found {recorded.shape}. {CURE}")
     found_masks, recorded_masks = region_masks(found.voxels), region_masks(recorded)
     return Selftest(
         device=str(model.device),
@@ -74,8 +78,8 @@ def _answer_path(settings: Settings, model: Model) -> Path:
 def _read(path: Path) -> NDArray[np.generic]:
     try:
         return decode_nifti(path.read_bytes(), path.name).voxels
-    except FileNotFoundError as error:
+    except (OSError, InputError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "damage"
         raise SelftestError(
-            f"{path}: expected the mask that these weights gave before, found none. On a machine that answers as it "
-            "should, `glioserve selftest --record` writes it."
+            f"{path}: expected the mask that these weights gave before, found: {reason}. {CURE}"
         ) from error

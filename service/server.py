@@ -19,6 +19,7 @@ Where = tuple[RequestResponseCycle | None, int]  # on the way of a connection
 LAST_ANSWERS_S = 5  # for answers on their way once all work has ended; a silent client gets no more
 PIECE_BYTES = 2**16  # that a connection takes at once: of many that are refused all are in memory for a moment
 CLIENT_S = 30  # for the head of a request, from the moment that one may come, and for taking some of an answer
+NO_PASS_PHRASE = "none"  # for a key that wants one, which then fails: of an empty one OpenSSL asks the terminal
 HEADERS = [
     # Pages run and load what this service sends, and no page of another host frames it, or reads its answers.
     (
@@ -69,7 +70,8 @@ class Server(uvicorn.Server):
             self.config.load()
         except OSError as error:  # of TLS alone
             raise SettingsError(
-                f"GLIOSERVE_TLS_CERTIFICATE, _KEY, _CLIENT_CA: expected readable PEM files that fit, found {error}."
+                f"GLIOSERVE_TLS_CERTIFICATE, _KEY, _CLIENT_CA: expected readable PEM files that fit, the key without a "
+                f"pass phrase, found {error}."
             ) from error
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -121,7 +123,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "timeout_graceful_shutdown": LAST_ANSWERS_S,
         "ssl_certfile": settings.tls_certificate,
         "ssl_keyfile": settings.tls_key,
-        "ssl_keyfile_password": "",  # or else OpenSSL asks the terminal for it
+        "ssl_keyfile_password": NO_PASS_PHRASE,
         "ssl_ca_certs": settings.tls_client_ca,
         "ssl_cert_reqs": CERT_REQUIRED if settings.tls_client_ca else CERT_NONE,
     }

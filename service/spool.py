@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,7 +35,8 @@ class Spool:
                     f"GLIOSERVE_SPOOL: expected a folder of the service's own, new or empty, found one with other "
                     f"files in it: {folder}."
                 )
-            self.folder.chmod(PRIVATE_FOLDER)
+            if stat.S_IMODE(self.folder.stat().st_mode) != PRIVATE_FOLDER:
+                self.folder.chmod(PRIVATE_FOLDER)  # which only its owner may do
             self._lock_file = (self.folder / LOCK_NAME).open("w")
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -44,7 +46,8 @@ class Spool:
         except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
             reason = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(
-                f"GLIOSERVE_SPOOL: expected a folder that can be written, found {folder}: {reason}."
+                f"GLIOSERVE_SPOOL: expected a folder that can be written, and is this user's own, found {folder}: "
+                f"{reason}."
             ) from error
         self.max_mib = max_mib
         self._counting = Lock()

@@ -36,6 +36,11 @@ class JobStore:
             self._database.execute("PRAGMA synchronous = FULL")  # each change is on the disk itself
             self._database.execute(TABLE)
             [[verdict]] = self._database.execute("PRAGMA quick_check(1)").fetchall()
+        except sqlite3.OperationalError as error:  # of the disk; damage to the records is a DatabaseError
+            raise SettingsError(
+                f"GLIOSERVE_SPOOL: expected a disk that takes records, found: {error}. Make room, or let them be "
+                "written: nothing is lost."
+            ) from error
         except sqlite3.Error as error:
             verdict = str(error)
         if verdict != "ok":

@@ -97,7 +97,7 @@ def test_a_spool_that_is_no_folder_stops_the_service(weights, tmp_path):
     (tmp_path / "file").touch()
     ended = serve(weights=weights, port=free_port(), spool=tmp_path / "file")
     assert ended.returncode == 1
-    assert "GLIOSERVE_SPOOL: expected a folder that can be written, found" in ended.stderr
+    assert "GLIOSERVE_SPOOL: expected a folder that can be written, and is this user's own, found" in ended.stderr
 
 
 def test_the_phantom_is_a_case_with_ground_truth(tmp_path):

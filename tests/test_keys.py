@@ -3,6 +3,7 @@
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from serving import GLIOSERVE
@@ -133,3 +134,13 @@ def test_a_line_that_is_no_key_is_named(path):
         file.write('{"id": "torn')
     with pytest.raises(SettingsError, match="line 2 is no key"):
         Keys(path).load()
+
+
+def test_a_key_that_cannot_be_shown_is_revoked(tmp_path):
+    keys = tmp_path / "keys"
+    with Path("/dev/full").open("wb") as full:
+        command = [GLIOSERVE, "keys", "add", "ward-7"]
+        ended = subprocess.run(command, env=os.environ | {"GLIOSERVE_KEYS": str(keys)}, stdout=full, check=False)
+    assert ended.returncode == 1
+    [key] = KeyFile(keys).read().values()
+    assert key.revoked

@@ -4,9 +4,11 @@ import os
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from serving import GLIOSERVE
 
+from service.segmentation.volume import Volume, encode_nifti
 from service.selftest import run_selftest
 from service.settings import DEFAULT_WEIGHTS, Settings
 
@@ -44,3 +46,13 @@ def test_another_answer_than_the_recorded_one_does_not_pass(weights, tmp_path):
     assert other.returncode == 1
     assert "Dice with the recorded mask: WT 0." in other.stdout
     assert other.stderr == "Not passed: this machine, or these weights, do not answer as recorded.\n"
+
+
+def test_a_record_that_is_damaged_or_of_another_shape_is_told_with_its_cure(weights, tmp_path):
+    folder = shutil.copytree(weights, tmp_path / "weights")
+    for record in (b"junk", encode_nifti(Volume(np.zeros((2, 2, 2), np.uint8), np.eye(4)))):
+        (folder / "phantom.nii.gz").write_bytes(record)
+        ended = selftest(weights=folder, device="cpu")
+        assert ended.returncode == 1
+        assert "`glioserve selftest --record` writes it" in ended.stderr
+        assert "Traceback" not in ended.stderr

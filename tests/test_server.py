@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import subprocess
 from contextlib import suppress
 from time import sleep
 
@@ -75,6 +76,16 @@ def test_tls_files_that_cannot_be_used_stop_the_service(settings, tls):
     ended = serve(**settings, **tls)
     assert ended.returncode == 1
     assert ended.stderr.startswith("GLIOSERVE_TLS_CERTIFICATE, _KEY, _CLIENT_CA: expected readable PEM files")
+
+
+def test_a_tls_key_with_a_pass_phrase_stops_the_service_and_asks_nobody(settings, tls, tmp_path):
+    del tls["tls_client_ca"]
+    plain, tls["tls_key"] = tls["tls_key"], tmp_path / "closed"
+    encrypt = ["openssl", "pkey", "-aes256", "-passout", "pass:secret", "-in", plain, "-out", tls["tls_key"]]
+    subprocess.run(encrypt, check=True)
+    ended = serve(**settings, **tls)
+    assert ended.returncode == 1
+    assert "the key without a pass phrase" in ended.stderr
 
 
 def test_a_keys_file_that_is_not_there_stops_the_service(settings):

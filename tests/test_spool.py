@@ -6,6 +6,7 @@ import pytest
 
 from service.errors import SettingsError
 from service.spool import Spool
+from service.store import JobStore
 
 
 def test_a_folder_of_somebody_else_is_neither_taken_nor_touched(tmp_path):
@@ -35,3 +36,9 @@ def test_a_new_disk_is_empty_whatever_its_file_system_put_there(tmp_path):
     (tmp_path / "lost+found").mkdir()
     Spool(tmp_path, max_mib=1).close()
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+def test_a_disk_that_takes_no_records_is_no_reason_to_give_them_up(tmp_path):
+    (tmp_path / "jobs.sqlite3").mkdir()
+    with pytest.raises(SettingsError, match=r"a disk that takes records, found: unable to open.* nothing is lost"):
+        JobStore(tmp_path)
