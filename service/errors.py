@@ -1,39 +1,39 @@
-"""What the web service refuses before the core sees it, or fails at beside it, as one tree.
+"""Errors of the web service, as one tree. Errors of the core are in imaging.errors and networks.errors.
 
-RequestError
+RequestError                    a request that is refused, or a case that fails
 ├── BrokenArchiveError          the zip is damaged, encrypted or not a zip
-├── UnsafeArchiveError          the zip is made as only one is that is to do harm
-├── TooLargeError               the body, or what it unpacks to, is over a limit
+├── UnsafeArchiveError          a zip with entries that no honest tool writes
+├── TooLargeError               the body, or its unpacked content, exceeds a limit
 ├── UnsupportedMediaTypeError   a body that is neither a zip nor multipart
-├── NotAcceptableError          no media type that the client accepts
-├── UploadError                 multipart parts that make no case
-├── StalledUploadError          a body that stopped coming
-├── UnauthenticatedError        no key, or none in force
-├── ForbiddenError              a key without the scope, or a page of another origin
-├── RateLimitError              a key that asks too often
-├── NotReadyError               weights are not loaded yet, or the service is ending
-├── QueueFullError              as many cases wait as may
-├── SpoolError                  the disk, or the share of it that is for cases, takes nothing more
-├── KeyReusedError              an Idempotency-Key that came with another case before
-├── JobNotFoundError            no such job: unknown, removed or expired
-├── JobNotFinishedError         the result of a job that waits or runs
-├── LostFileError               a file of a job that is gone from the disk, or unreadable
-└── CrashError                  a case that ends, or holds up for ever, the process that works on it
+├── NotAcceptableError          no media type of the answer that the client accepts
+├── UploadError                 multipart parts that do not form a case
+├── StalledUploadError          an upload that stopped or became too slow
+├── UnauthenticatedError        a missing or invalid API key
+├── ForbiddenError              an API key without the scope, or a cross-origin request
+├── RateLimitError              too many requests for an API key
+├── NotReadyError               the model is still loading, or the service is shutting down
+├── QueueFullError              the queue is full
+├── SpoolError                  the disk, or the spool's share of it, is full
+├── KeyReusedError              an Idempotency-Key that was used for another case
+├── JobNotFoundError            an unknown, removed or expired job
+├── JobNotFinishedError         a result that does not exist yet
+├── LostFileError               a job's file that is missing or unreadable
+└── CrashError                  a case that crashes or hangs the process that works on it
 
-DecodingError                   reading a case failed for a reason of our own
-SettingsError                   the service is set up wrongly; it does not start
-BenchError                      a measurement that came to nothing
-HealthError                     a service that does not say that it is alive
-SelftestError                   nothing to compare the answer of this machine with
+DecodingError                   reading a case failed for an internal reason
+SettingsError                   invalid settings; the service does not start
+BenchError                      a benchmark that failed
+HealthError                     a service that does not report that it is alive
+SelftestError                   no recorded mask to compare with
 """
 
 
 class RequestError(Exception):
-    """Root of what the service refuses; messages name what was expected and what came."""
+    """A request that is refused, or a case that fails. Messages say what was expected and what was found."""
 
     def __init__(self, message: str, retry_after_s: int | None = None) -> None:
         super().__init__(message)
-        self.retry_after_s = retry_after_s  # when asking again makes sense; None where it never does
+        self.retry_after_s = retry_after_s  # None where retrying does not help
 
 
 class BrokenArchiveError(RequestError):
@@ -41,11 +41,11 @@ class BrokenArchiveError(RequestError):
 
 
 class UnsafeArchiveError(RequestError):
-    """The zip is made as only one is that is to do harm."""
+    """A zip with entries that no honest tool writes."""
 
 
 class TooLargeError(RequestError):
-    """The body, or what it unpacks to, is over a limit."""
+    """The body, or its unpacked content, exceeds a limit."""
 
 
 class UnsupportedMediaTypeError(RequestError):
@@ -53,76 +53,76 @@ class UnsupportedMediaTypeError(RequestError):
 
 
 class NotAcceptableError(RequestError):
-    """No media type that the client accepts."""
+    """No media type of the answer that the client accepts."""
 
 
 class UploadError(RequestError):
-    """Multipart parts that make no case."""
+    """Multipart parts that do not form a case."""
 
 
 class StalledUploadError(RequestError):
-    """A body that stopped coming."""
+    """An upload that stopped or became too slow."""
 
 
 class UnauthenticatedError(RequestError):
-    """No key, or none in force."""
+    """A missing or invalid API key."""
 
 
 class ForbiddenError(RequestError):
-    """A key without the scope, or a page of another origin."""
+    """An API key without the scope, or a cross-origin request."""
 
 
 class RateLimitError(RequestError):
-    """A key that asks too often."""
+    """Too many requests for an API key."""
 
 
 class NotReadyError(RequestError):
-    """Weights are not loaded yet, or the service is ending."""
+    """The model is still loading, or the service is shutting down."""
 
 
 class QueueFullError(RequestError):
-    """As many cases wait as may."""
+    """The queue is full."""
 
 
 class SpoolError(RequestError):
-    """The disk, or the share of it that is for cases, takes nothing more."""
+    """The disk, or the spool's share of it, is full."""
 
 
 class KeyReusedError(RequestError):
-    """An Idempotency-Key that came with another case before."""
+    """An Idempotency-Key that was used for another case."""
 
 
 class JobNotFoundError(RequestError):
-    """No such job: unknown, removed or expired."""
+    """An unknown, removed or expired job."""
 
 
 class JobNotFinishedError(RequestError):
-    """The result of a job that waits or runs."""
+    """A result that does not exist yet."""
 
 
 class LostFileError(RequestError):
-    """A file of a job that is gone from the disk, or unreadable."""
+    """A job's file that is missing or unreadable."""
 
 
 class CrashError(RequestError):
-    """A case that ends, or holds up for ever, the process that works on it."""
+    """A case that crashes or hangs the process that works on it."""
 
 
 class DecodingError(Exception):
-    """Reading a case failed for a reason of our own."""
+    """Reading a case failed for an internal reason."""
 
 
 class SettingsError(Exception):
-    """The service is set up wrongly; it does not start."""
+    """Invalid settings; the service does not start."""
 
 
 class BenchError(Exception):
-    """A measurement that came to nothing."""
+    """A benchmark that failed."""
 
 
 class HealthError(Exception):
-    """A service that does not say that it is alive."""
+    """A service that does not report that it is alive."""
 
 
 class SelftestError(Exception):
-    """Nothing to compare the answer of this machine with."""
+    """No recorded mask to compare with."""

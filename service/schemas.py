@@ -1,4 +1,4 @@
-"""What goes over the wire."""
+"""The JSON documents of the HTTP interface."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,18 +6,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.segmentation.labels import Region
+from service.imaging.labels import Region
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
 
 class WireModel(BaseModel):
-    """Frozen, and readable from the core's dataclasses."""
+    """Frozen, and constructible from the core's dataclasses."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
-class Agreement(WireModel):
+class Scores(WireModel):
     """Scores of one region against the ground truth, by the rules of BraTS."""
 
     dice: float = Field(description="2 TP / (2 TP + FP + FN); 1 where both masks are empty, 0 where one is")
@@ -30,11 +30,11 @@ class RegionReport(WireModel):
     """One region of the fused segmentation."""
 
     volume_ml: float
-    agreement: Agreement | None = Field(description="null where the case came without ground truth")
+    scores: Scores | None = Field(description="null where the case came without ground truth")
 
 
 class InputReport(WireModel):
-    """The grid of the case as it was sent, which is the grid of the mask."""
+    """The grid of the uploaded case, which is also the grid of the mask."""
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
@@ -42,7 +42,7 @@ class InputReport(WireModel):
 
 
 class ModelIdentity(WireModel):
-    """Which weights answered."""
+    """Which weights produced the mask."""
 
     name: str
     version: str
@@ -50,37 +50,37 @@ class ModelIdentity(WireModel):
 
 
 class ComputationReport(WireModel):
-    """What it took."""
+    """How the mask was computed."""
 
     device: str
     precision: str = Field(description="number format of the networks")
-    device_peak_mib: float | None = Field(description="most memory held of a CUDA card since the start; null on a CPU")
+    device_peak_mib: float | None = Field(description="peak memory reserved on the GPU since the start; null on a CPU")
     slices: int = Field(description="axial slices of the case, 1 mm apart")
     slices_run: Mapping[str, int] = Field(
-        description="by network: those that it was run on, where there is brain, or the region around its own"
+        description="by network: the number of slices it ran on, those with brain or with the region around its own"
     )
 
 
 class Report(WireModel):
-    """All that is known about a segmented case, beside the mask itself."""
+    """Everything about a segmented case except the mask itself."""
 
     regions: Mapping[Region, RegionReport]
-    labels: Mapping[str, int] = Field(description="the numbers used in the mask")
+    labels: Mapping[str, int] = Field(description="the label numbers used in the mask")
     voxels_changed_by_nesting: int = Field(
-        description="voxels of the LPS, 1 mm grid where, in the slices run, ET was outside TC or TC outside WT, and "
-        "gave way"
+        description="voxels of the LPS, 1 mm grid, in the slices run, that nesting removed: ET outside TC, or TC "
+        "outside WT"
     )
     input: InputReport
     model: ModelIdentity
     computation: ComputationReport
-    degraded: bool = Field(description="whether device memory ran out, and smaller batches or the CPU went on")
+    degraded: bool = Field(description="whether device memory ran out, so that smaller batches or the CPU were used")
     timings_ms: Mapping[str, float]
     warnings: tuple[str, ...]
     notice: str
 
 
-class Card(WireModel):
-    """What one checkpoint is and where it came from."""
+class ModelCard(WireModel):
+    """What one checkpoint is and where it comes from."""
 
     name: str
     version: str
@@ -88,47 +88,51 @@ class Card(WireModel):
     width: int
     depth: int
     channels: tuple[str, ...]
-    slice_offsets: tuple[int, ...] = Field(description="slices that the network sees, relative to the one it segments")
+    slice_offsets: tuple[int, ...] = Field(description="input slices relative to the one that is segmented")
     normalisation: str
-    mirrored: bool = Field(description="whether each slice is seen mirrored too, and the two answers averaged")
-    smallest_ml: Mapping[str, float] = Field(description="by region: what is smaller is called absent")
+    flip_tta: bool = Field(
+        description="flip test-time augmentation: whether predictions on the slice and its mirror image are averaged"
+    )
+    min_volume_ml: Mapping[str, float] = Field(description="by region: a smaller prediction is dropped")
     licence: str
     attribution: str
     intended_use: str
     training: Mapping[str, Any]
     scores: Mapping[str, Any]
     sha256: str
-    quantised_sha256: str = Field(description="of the same network in eight-bit integers; empty without")
+    int8_sha256: str = Field(description="hash of the network's INT8 version; empty if there is none")
 
 
 class Problem(WireModel):
-    """An error by RFC 9457."""
+    """An error as defined in RFC 9457."""
 
-    type: str = Field(description="a stable name for the kind of error")
+    type: str = Field(description="a stable identifier of the kind of error")
     title: str
     status: int
     detail: str
 
 
-class SlicesDone(WireModel):
-    """How far a network is with a case."""
+class SliceProgress(WireModel):
+    """How many slices a network has processed."""
 
     done: int
-    of: int
+    total: int
 
 
 class JobStatus(WireModel):
-    """Where a job is."""
+    """The state of a job."""
 
     id: str
     state: Literal["waiting", "running", "done", "failed"]
-    place: int | None = Field(description="1 for the next to be worked on; null where it does not wait")
-    slices: Mapping[str, SlicesDone] = Field(description="by network; one that has not begun is not there yet")
-    estimated_s: float | None = Field(description="seconds until the result, from recent cases; null once it is there")
+    queue_position: int | None = Field(description="1 for the next job to run; null where it does not wait")
+    slices: Mapping[str, SliceProgress] = Field(description="by network; a network that has not started is absent")
+    estimated_remaining_s: float | None = Field(
+        description="estimated seconds until the result, from recent cases; null once it is available"
+    )
     created: datetime
     finished: datetime | None
     expires: datetime | None = Field(description="when the result is removed")
-    problem: Problem | None = Field(description="why it failed")
+    problem: Problem | None = Field(description="why the job failed")
 
 
 class Health(WireModel):

@@ -1,4 +1,4 @@
-"""The service's settings; the only module that knows the environment's names."""
+"""The service's settings; the only module that knows the names of environment variables."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -23,92 +23,93 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
-    weights: Path = Field(DEFAULT_WEIGHTS, description="folder of safetensors files and their cards")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is a card")
+    weights: Path = Field(DEFAULT_WEIGHTS, description="folder with safetensors files and their model cards")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto uses CUDA if there is a usable GPU")
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
-        "auto", description="number format of the networks; auto takes the fastest of the device that scores the same"
+        "auto", description="number format of the networks; auto uses the device's fastest format of equal accuracy"
     )
     device_memory_mib: int = Field(
         2048,
         ge=64,
-        description="MiB of a CUDA card to take at most; beyond, smaller batches or the CPU go on, and the report "
+        description="limit on GPU memory in MiB; if it is reached, smaller batches or the CPU are used, and the report "
         "says degraded",
     )
-    threads: int = Field(
-        0, ge=0, le=256, description="CPU threads of the networks; 0 takes as many as there are CPUs to use"
+    threads: int = Field(0, ge=0, le=256, description="CPU threads of the networks; 0 means all available CPUs")
+    max_upload_mib: int = Field(512, ge=1, description="maximum size of a request body in MiB")
+    max_unpacked_mib: int = Field(
+        2048, ge=1, description="maximum total size of a case's files after unzipping, in MiB"
     )
-    max_upload_mib: int = Field(512, ge=1, description="MiB of the largest request body")
-    max_unpacked_mib: int = Field(2048, ge=1, description="MiB of the largest sum of a case's files once unzipped")
-    upload_pause_s: float = Field(30, gt=0, description="seconds that a body may pause before its request is ended")
-    max_waiting: int = Field(8, ge=1, description="cases that may wait or arrive, beside those that are worked on")
-    spool: Path = Field(
-        Path("~/.local/state/glioserve"), description="folder, private to the service, of waiting cases and results"
+    upload_idle_timeout_s: float = Field(30, gt=0, description="seconds without data after which an upload is aborted")
+    queue_size: int = Field(8, ge=1, description="maximum number of waiting cases, besides the running ones")
+    spool: Path = Field(Path("~/.local/state/glioserve"), description="private folder for waiting cases and results")
+    max_spool_mib: int = Field(8192, ge=1, description="maximum disk space of cases and results in MiB")
+    result_retention_s: float = Field(86400, gt=0, description="seconds for which a job's result is kept")
+    audit_log: Path | None = Field(None, description="audit log file; default: audit.jsonl in the spool")
+    keys_file: Path | None = Field(
+        None, description="file of API keys, created by `glioserve keys add`; without it no key is required"
     )
-    max_spool_mib: int = Field(8192, ge=1, description="MiB of cases and results on disk at most")
-    keep_results_s: float = Field(86400, gt=0, description="seconds that the result of a job is kept on disk")
-    audit: Path | None = Field(None, description="file of the audit; audit.jsonl in the spool if not given")
-    keys: Path | None = Field(
-        None, description="file of API keys, made by `glioserve keys add`; without it nobody needs a key"
+    allow_unauthenticated: bool = Field(
+        False, description="true allows listening beyond loopback without API keys or client certificates"
     )
-    open_to_anyone: bool = Field(
-        False, description="true: serve without keys, and without client certificates, beyond the loopback address"
-    )
-    requests_per_minute: int = Field(600, ge=1, description="requests that each key may make a minute")
-    tls_certificate: Path | None = Field(None, description="file of the certificate chain (PEM); with it TLS is on")
-    tls_key: Path | None = Field(None, description="file of the certificate's private key (PEM)")
+    requests_per_minute: int = Field(600, ge=1, description="rate limit of each API key")
+    tls_certificate: Path | None = Field(None, description="certificate chain (PEM); enables TLS")
+    tls_key: Path | None = Field(None, description="private key of the certificate (PEM)")
     tls_client_ca: Path | None = Field(
-        None, description="file of the authority (PEM) whose certificates clients must show (mutual TLS)"
+        None, description="certificate authority (PEM) of client certificates; enables mutual TLS"
     )
     trusted_proxies: str = Field(
-        "", description="addresses of proxies whose X-Forwarded-For names the client in the audit; separated by commas"
+        "", description="addresses of proxies whose X-Forwarded-For is used as client address; comma-separated"
     )
     cors_origins: str = Field(
-        "", description="origins, such as https://viewer.hospital.example, whose pages may call; separated by commas"
+        "",
+        description="origins allowed to call from a browser, such as https://viewer.hospital.example; comma-separated",
     )
-    metrics: bool = Field(True, description="whether there is /metrics")
-    docs: bool = Field(True, description="whether there are /docs and /openapi.json")
-    max_starts: int = Field(2, ge=1, description="times that a job is started before it is blamed for the crashes")
-    grace_s: float = Field(60, ge=0, description="seconds that running cases get to end when the service is told to")
+    metrics: bool = Field(True, description="enables /metrics")
+    docs: bool = Field(True, description="enables /docs and /openapi.json")
+    max_attempts: int = Field(
+        2, ge=1, description="number of crashes of the service during a job after which the job fails"
+    )
+    shutdown_grace_s: float = Field(60, ge=0, description="seconds that running cases may take to finish at shutdown")
 
     @property
     def origins(self) -> list[str]:
-        """The origins whose pages may call."""
-        return _listed(self.cors_origins)
+        """Origins that may call from a browser."""
+        return _split(self.cors_origins)
 
     @property
     def proxies(self) -> list[str]:
-        """The addresses, or networks, of the proxies that are believed."""
-        return _listed(self.trusted_proxies)
+        """Addresses or networks of the trusted proxies."""
+        return _split(self.trusted_proxies)
 
     @property
-    def for_this_machine(self) -> bool:
-        """Whether nobody needs a key or a certificate, and nobody said that others than this machine may call."""
-        return not (self.keys or self.tls_client_ca or self.open_to_anyone)
+    def is_loopback_only(self) -> bool:
+        """Whether requests need no authentication, and only requests to a loopback address are allowed."""
+        return not (self.keys_file or self.tls_client_ca or self.allow_unauthenticated)
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
-        """Nobody gets in by an oversight."""
-        if odd := [origin for origin in self.origins if not re.fullmatch(r"https?://[^/\s]+|\*", origin)]:
-            raise ValueError(f"GLIOSERVE_CORS_ORIGINS: expected origins, such as https://a.example, found {odd[0]}")
-        if odd := [proxy for proxy in self.proxies if not _is_network(proxy)]:
-            raise ValueError(f"GLIOSERVE_TRUSTED_PROXIES: expected addresses, such as 127.0.0.1, found {odd[0]}")
+        """Reject settings that would expose the service without authentication, or that contradict each other."""
+        if invalid := [origin for origin in self.origins if not re.fullmatch(r"https?://[^/\s]+|\*", origin)]:
+            raise ValueError(f"GLIOSERVE_CORS_ORIGINS: expected origins, such as https://a.example, found {invalid[0]}")
+        if invalid := [proxy for proxy in self.proxies if not _is_network(proxy)]:
+            raise ValueError(f"GLIOSERVE_TRUSTED_PROXIES: expected addresses, such as 127.0.0.1, found {invalid[0]}")
         if bool(self.tls_certificate) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_certificate):
             raise ValueError(
                 "GLIOSERVE_TLS_CERTIFICATE, GLIOSERVE_TLS_KEY: expected both, also for GLIOSERVE_TLS_CLIENT_CA, "
                 "found one missing"
             )
-        if self.for_this_machine and not is_loopback(self.host):
+        if self.is_loopback_only and not is_loopback(self.host):
             raise ValueError(
-                f"GLIOSERVE_HOST: expected a loopback address, as GLIOSERVE_KEYS names no keys, found {self.host}. "
-                "Make one with `glioserve keys add NAME`, or set GLIOSERVE_OPEN_TO_ANYONE=true to serve whoever asks"
+                f"GLIOSERVE_HOST: expected a loopback address, as GLIOSERVE_KEYS_FILE is not set, found {self.host}. "
+                "Create an API key with `glioserve keys add NAME`, or set GLIOSERVE_ALLOW_UNAUTHENTICATED=true"
             )
         return self
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """The settings in an environment, where an empty variable counts as absent.
+    """Read settings from environment variables; an empty variable counts as unset.
 
-    Raises SettingsError for an unknown or unusable GLIOSERVE_ variable.
+    Raises SettingsError for an unknown or invalid GLIOSERVE_ variable.
     """
     given = {
         name.removeprefix(PREFIX).lower(): value
@@ -118,37 +119,45 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        raise SettingsError("\n".join(map(_complaint, error.errors()))) from error
+        raise SettingsError("\n".join(map(_describe_error, error.errors()))) from error
 
 
 def read_settings_offline(environment: Mapping[str, str]) -> Settings:
-    """The settings for what listens nowhere, and so needs no keys. Raises SettingsError."""
+    """Read settings for a command that does not listen, and so needs no API keys. Raises SettingsError."""
     return read_settings({**environment, f"{PREFIX}HOST": ""})
 
 
 def describe_settings() -> Iterator[tuple[str, str, str]]:
     """Variable, default and description of every setting."""
     for name, field in Settings.model_fields.items():
-        default = "the bundled weights" if field.default == DEFAULT_WEIGHTS else _written(field.default)
+        default = "the bundled weights" if field.default == DEFAULT_WEIGHTS else _as_variable(field.default)
         is_choice = get_origin(field.annotation) is Literal
         choices = f"; one of {', '.join(get_args(field.annotation))}" if is_choice else ""
         yield PREFIX + name.upper(), default, f"{field.description}{choices}"
 
 
-def _listed(words: str) -> list[str]:
-    return [word.strip() for word in words.split(",") if word.strip()]
+def is_loopback(host: str) -> bool:
+    """Whether a name or address always refers to the machine itself."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
-def _written(default: object) -> str:
-    """A default as it would be written into the environment."""
+def _split(items: str) -> list[str]:
+    return [item.strip() for item in items.split(",") if item.strip()]
+
+
+def _as_variable(default: object) -> str:
+    """A default value as it would be written in the environment."""
     return "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def _complaint(fault: ErrorDetails) -> str:
-    if not fault["loc"]:
-        return fault["msg"].removeprefix("Value error, ") + "."
-    name = f"{PREFIX}{str(fault['loc'][0]).upper()}"
-    return f"{name}: expected no such variable" if fault["type"] == "extra_forbidden" else f"{name}: {fault['msg']}"
+def _describe_error(error: ErrorDetails) -> str:
+    if not error["loc"]:
+        return error["msg"].removeprefix("Value error, ") + "."
+    name = f"{PREFIX}{str(error['loc'][0]).upper()}"
+    return f"{name}: unknown setting" if error["type"] == "extra_forbidden" else f"{name}: {error['msg']}"
 
 
 def _is_network(address: str) -> bool:
@@ -157,11 +166,3 @@ def _is_network(address: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address means this machine, whoever asks."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,1 +1,1 @@
-"""The pure core: volumes in, fused tumour masks out; no HTTP, no environment, no clock."""
+"""Segmentation: prepared slices in, fused tumour masks and scores out; part of the pure core."""

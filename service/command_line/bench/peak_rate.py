@@ -1,0 +1,29 @@
+"""The peak rate of the device, and the operations that a case needs."""
+
+import torch
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
+
+from service.imaging.normalise import NormalisedCase
+from service.networks.model import Model
+from service.segmentation.predict import predict_masks
+
+GIGA = 1e9
+MATRIX_SIZE = 2048
+PRODUCTS_TIMED = 5
+
+
+def matrix_gflop_s(precision: torch.dtype, device: torch.device) -> float:
+    """Rate of a large matrix product, in 10^9 operations per second: a practical upper bound for convolutions."""
+    multiply = torch._int_mm if precision == torch.int8 else torch.mm
+    left, right = (torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=device).to(precision) for _ in range(2))
+    multiply(left, right)  # warm-up
+    timer = Timer("multiply(left, right)", globals=locals(), num_threads=torch.get_num_threads())
+    return 2 * MATRIX_SIZE**3 / timer.timeit(PRODUCTS_TIMED).mean / GIGA
+
+
+def network_gflop(model: Model, case: NormalisedCase) -> float:
+    """Floating-point operations (10^9) of the networks on a case as served: in windows, on the necessary slices."""
+    with FlopCounterMode(display=False) as counter:
+        predict_masks(model, case.intensities, case.brain.grid.voxel_ml)
+    return float(counter.get_total_flops() / GIGA)

@@ -1,0 +1,104 @@
+"""The glioserve command: its subcommands and options, and how errors end it."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from service.command_line import commands
+from service.errors import BenchError, HealthError, RequestError, SelftestError, SettingsError
+from service.imaging.errors import InputError
+from service.networks.errors import WeightsError
+from service.security.keys import Scope
+from service.settings import describe_settings
+
+EXPECTED_ERRORS = BenchError, HealthError, InputError, RequestError, SelftestError, SettingsError, WeightsError
+INTERRUPTED = 130  # the exit status that shells use for Ctrl-C
+
+
+def main() -> None:
+    """Run one subcommand."""
+    arguments = _parser().parse_args()
+    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # warns about triton, which is not needed
+    try:
+        arguments.run(arguments)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except EXPECTED_ERRORS as error:  # one line instead of a traceback
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="glioserve", description="Brain tumour segmentation as a web service")
+    subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(subcommands)
+    _add_keys(subcommands)
+    _add_audit(subcommands)
+    _add_checks(subcommands)
+    _add_tools(subcommands)
+    return parser
+
+
+def _add_serve(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    variables = "\n".join(f"  {name}: {what} (default {default})" for name, default, what in describe_settings())
+    serve = subcommands.add_parser(
+        "serve",
+        help="load the weights, warm up and serve",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"Load the weights, warm up and serve. Environment variables:\n{variables}",
+    )
+    serve.set_defaults(run=commands.serve)
+
+
+def _add_keys(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    keys = subcommands.add_parser("keys", help="create, list and revoke API keys, in the file GLIOSERVE_KEYS_FILE")
+    actions = keys.add_subparsers(required=True, metavar="ACTION")
+    add = actions.add_parser("add", help="create an API key and print it")
+    add.set_defaults(run=commands.add_key)
+    add.add_argument("name", metavar="NAME", help="who it is for")
+    add.add_argument("--scope", type=Scope, choices=list(Scope), action="append", help="default: segment; repeatable")
+    actions.add_parser("list", help="list all keys, including revoked ones").set_defaults(run=commands.list_keys)
+    revoke = actions.add_parser("revoke", help="revoke a key with immediate effect")
+    revoke.set_defaults(run=commands.revoke_key)
+    revoke.add_argument("name", metavar="NAME", help="its name or id")
+
+
+def _add_audit(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    actions = subcommands.add_parser("audit", help="verify the audit log").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    verify = actions.add_parser("verify", help="check the hash chain of the audit log; exit status 1 if it is broken")
+    verify.set_defaults(run=commands.verify_audit)
+    verify.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: the audit log of the settings")
+    verify.add_argument("--noted", metavar="HASH", help="the hash of a last line, noted earlier, which must occur")
+
+
+def _add_checks(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    health = subcommands.add_parser("health", help="check that the service is alive; exit status 1 if not")
+    health.set_defaults(run=commands.health)
+    doctor = subcommands.add_parser(
+        "doctor", help="check GPU, driver, weights, memory, spool and keys; exit status 1 if something must be fixed"
+    )
+    doctor.set_defaults(run=commands.doctor)
+    selftest = subcommands.add_parser("selftest", help="segment a synthetic case and compare it with the recorded mask")
+    selftest.set_defaults(run=commands.selftest)
+    selftest.add_argument("--record", action="store_true", help="write this machine's mask beside the weights")
+
+
+def _add_tools(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    bench = subcommands.add_parser("bench", help="measure the time and memory of a case on this machine")
+    bench.set_defaults(run=commands.bench)
+    bench.add_argument("case", type=Path, nargs="?", metavar="CASE.zip", help="default: a synthetic case")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    phantom = subcommands.add_parser("phantom", help="write a synthetic case as a zip, to try the service with")
+    phantom.set_defaults(run=commands.phantom)
+    phantom.add_argument("out", type=Path, metavar="CASE.zip", help="- for standard output")
+    openapi = subcommands.add_parser("openapi", help="write the OpenAPI document")
+    openapi.set_defaults(run=commands.openapi)
+    openapi.add_argument("out", type=Path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Health check of the running service, as used by containers.
+
+It imports neither torch nor the web framework, since it runs repeatedly beside the service.
+"""
+
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from ssl import CERT_NONE, PROTOCOL_TLS_CLIENT, SSLContext
+
+from service.errors import HealthError
+from service.settings import Settings
+
+TIMEOUT_S = 5
+LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # for a service that listens on all addresses
+
+
+def check_health(settings: Settings) -> None:
+    """Ask the service of these settings whether it is alive. Raises HealthError if it is not."""
+    connection = _connection(settings)
+    try:
+        connection.connect()
+        if settings.tls_client_ca:  # it rejects requests without a client certificate; a TLS handshake proves enough
+            return
+        connection.request("GET", "/livez")
+        found = f"status {connection.getresponse().status}"
+    except (OSError, HTTPException) as error:
+        found = str(error)
+    finally:
+        connection.close()
+    if found != "status 200":
+        raise HealthError(f"Service: expected it alive at {connection.host} port {connection.port}, found {found}.")
+
+
+def _connection(settings: Settings) -> HTTPConnection:
+    host = LOCAL_ADDRESS.get(settings.host, settings.host)
+    if not settings.tls_certificate:
+        return HTTPConnection(host, settings.port, TIMEOUT_S)
+    unverified = SSLContext(PROTOCOL_TLS_CLIENT)  # the certificate is for the service's public name, not this address
+    unverified.check_hostname, unverified.verify_mode = False, CERT_NONE
+    return HTTPSConnection(host, settings.port, timeout=TIMEOUT_S, context=unverified)

@@ -1,0 +1,99 @@
+"""Resampling from a grid of any orientation and voxel size to LPS, 1 mm, and masks back again."""
+
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from service.imaging.errors import GeometryError
+from service.imaging.volume import Grid, Volume
+
+LPS_AXES = np.diag([-1.0, -1.0, 1.0])  # columns: the steps of an LPS, 1 mm grid in RAS+ millimetres
+MAX_EXTENT_MM = 512
+MAX_WORKING_VOXELS = 2**25  # 1 mm voxels: a cube of 32 cm, larger than any head
+COINCIDENCE_MM = 0.1  # grids whose corners are closer than this are the same lattice: no interpolation
+
+
+def working_grid(grid: Grid) -> Grid:
+    """The LPS, 1 mm grid (axial slices along the last axis) that the networks work on.
+
+    An axis-aligned grid with 1 mm voxels keeps its lattice, with reordered axes; any other is covered by a new one.
+    Raises GeometryError for a field of view beyond 512 mm or 34 l.
+    """
+    corners_lps = _corners(grid) @ LPS_AXES
+    low, high = corners_lps.min(axis=0), corners_lps.max(axis=0)
+    if (high - low).max() > MAX_EXTENT_MM:
+        found = " x ".join(f"{extent:.0f}" for extent in high - low)
+        raise GeometryError(f"Field of view: expected at most {MAX_EXTENT_MM} mm along each axis, found {found} mm.")
+
+    reordered = _reorder(Volume(np.broadcast_to(np.int8(0), grid.shape), grid.affine), LPS_AXES).grid
+    if _same_lattice(reordered, _lps_grid(reordered.shape, reordered.affine[:3, 3])):
+        return reordered
+    x, y, z = (int(length) + 1 for length in np.ceil((high - low).round(3)))
+    if x * y * z > MAX_WORKING_VOXELS:
+        raise GeometryError(
+            f"Field of view: expected at most {MAX_WORKING_VOXELS / 1e6:.0f} l, found {x} x {y} x {z} mm."
+        )
+    return _lps_grid((x, y, z), LPS_AXES @ low)
+
+
+def resample(volume: Volume, grid: Grid) -> NDArray[Any]:
+    """Values of a volume at the voxels of another grid, (X, Y, Z); zero outside the volume.
+
+    Where both grids are the same lattice in another axis order, the result is a view of the volume's voxels; otherwise
+    it is interpolated linearly, as float32.
+    """
+    reordered = _reorder(volume, grid.affine[:3, :3])
+    if _same_lattice(reordered.grid, grid):
+        return reordered.voxels
+    return ndimage.affine_transform(
+        volume.voxels.astype(np.float32, copy=False),
+        np.linalg.inv(volume.affine) @ grid.affine,
+        output_shape=grid.shape,
+        order=1,
+        mode="grid-constant",
+    )
+
+
+def resample_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> NDArray[np.bool_]:
+    """A mask on another grid, thresholded at one half of the interpolated mask, so that nested masks stay nested."""
+    return at_least_half(resample(Volume(mask, source.affine), target))
+
+
+def at_least_half(fraction: NDArray[Any]) -> NDArray[np.bool_]:
+    """The mask where a resampled mask is at least one half."""
+    return fraction if fraction.dtype == np.bool_ else fraction >= 0.5
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """Bounding box of a mask (X, Y, Z) that is not empty."""
+    x, y, z = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    return slice(x[0], x[-1] + 1), slice(y[0], y[-1] + 1), slice(z[0], z[-1] + 1)
+
+
+def _lps_grid(shape: tuple[int, int, int], origin: NDArray[np.float64]) -> Grid:
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = LPS_AXES, origin
+    return Grid(shape, affine)
+
+
+def _corners(grid: Grid) -> NDArray[np.float64]:
+    """Centres of the eight corner voxels in RAS+ millimetres, (8, 3)."""
+    x, y, z = grid.shape
+    indices = np.stack(np.meshgrid([0, x - 1], [0, y - 1], [0, z - 1]), axis=-1).reshape(-1, 3)
+    corners: NDArray[np.float64] = nib.affines.apply_affine(grid.affine, indices)
+    return corners
+
+
+def _same_lattice(a: Grid, b: Grid) -> bool:
+    return a.shape == b.shape and bool(np.abs(_corners(a) - _corners(b)).max() < COINCIDENCE_MM)
+
+
+def _reorder(volume: Volume, axes: NDArray[np.float64]) -> Volume:
+    """The same voxels with array axes transposed and flipped to match the given steps (3, 3) in RAS+ most closely."""
+    transform = ornt_transform(io_orientation(volume.affine), io_orientation(np.pad(axes, (0, 1))))
+    voxels = apply_orientation(volume.voxels, transform)
+    return Volume(voxels, volume.affine @ inv_ornt_aff(transform, volume.voxels.shape))

@@ -1,0 +1,1 @@
+"""Reading untrusted uploads: archives, in a decoder process of their own."""

@@ -1,0 +1,122 @@
+"""A job: one case on its way through the service, and the record of it that survives a restart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from time import monotonic, time
+from uuid import uuid4
+
+from anyio import CancelScope, Event
+from pydantic import BaseModel, ConfigDict
+
+from service.imaging.labels import EnhancingLabel
+from service.jobs.answer import Answer
+from service.jobs.progress import JobProgress
+from service.schemas import Problem, SliceProgress
+
+
+class State(StrEnum):
+    """The state of a job."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class JobRecord(BaseModel):
+    """What is stored of a job; times in seconds since 1970."""
+
+    model_config = ConfigDict(validate_assignment=True)
+
+    id: str  # random: it can neither be guessed nor identify a patient
+    enhancing: EnhancingLabel
+    created_s: float
+    state: State = State.WAITING
+    owner: str | None = None  # id of the API key that created it; None where no key is required
+    idempotency_key: str | None = None
+    digest: str = ""  # hash of the uploaded case; equal for equal cases
+    attempts: int = 0  # how often the job was started without ending properly
+    finished_s: float | None = None
+    problem: Problem | None = None  # why it failed
+    slices: Mapping[str, SliceProgress] = {}  # by network
+
+    @property
+    def scoped_idempotency_key(self) -> str | None:
+        """The Idempotency-Key together with its owner, as two owners may choose the same key."""
+        return f"{self.owner or ''} {self.idempotency_key}" if self.idempotency_key else None
+
+
+CANCELLED = "cancelled"  # outcome of a job that neither succeeded nor failed
+OUTCOMES = State.DONE, State.FAILED, CANCELLED
+
+
+@dataclass
+class Job:
+    """A job record, and what only this process knows about the job."""
+
+    record: JobRecord
+    is_async: bool = True  # whether the client asked to fetch the result later, instead of waiting for it
+    progress: JobProgress = field(default_factory=JobProgress)
+    answer: Answer | None = None
+    shape: tuple[int, int, int] | None = None  # of the input; known together with the answer
+    scope: CancelScope = field(default_factory=CancelScope)  # cancels the work on the job
+    ended: Event = field(default_factory=Event)
+    _started: float | None = None
+
+    @property
+    def id(self) -> str:
+        """The id in the job's address."""
+        return self.record.id
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether the job outlives its request and this process, because its client may come back for the result."""
+        return self.is_async or self.record.idempotency_key is not None
+
+    @property
+    def running_s(self) -> float:
+        """Seconds since the work started; 0 before."""
+        return monotonic() - self._started if self._started is not None else 0.0
+
+    @property
+    def outcome(self) -> str:
+        """How the job ended: done, failed, or cancelled by its client or by a shutdown."""
+        return self.record.state if self.record.finished_s is not None else CANCELLED
+
+    def start(self) -> None:
+        """Record that the work starts."""
+        self._started = monotonic()
+        self.record.state = State.RUNNING
+        self.record.attempts += 1
+
+    def requeue(self) -> None:
+        """Record that a shutdown interrupted the work, which does not count as an attempt."""
+        if self.record.state == State.RUNNING:
+            self.record.state = State.WAITING
+            self.record.attempts -= 1
+
+    def finish(self, problem: Problem | None = None) -> None:
+        """Record success or, with a problem, failure."""
+        self.record.state = State.FAILED if problem else State.DONE
+        self.record.problem = problem
+        self.record.slices = dict(self.progress.slices)
+        self.record.attempts = 0
+        self.record.finished_s = time()
+
+
+def new_job(
+    enhancing: EnhancingLabel, *, is_async: bool, owner: str | None = None, idempotency_key: str | None = None
+) -> Job:
+    """A job whose case has not been received yet."""
+    record = JobRecord(
+        id=uuid4().hex, enhancing=enhancing, created_s=time(), owner=owner, idempotency_key=idempotency_key
+    )
+    return Job(record, is_async)
+
+
+def ended_job(record: JobRecord) -> Job:
+    """The job of a stored record that no task of this process works on."""
+    job = Job(record)
+    job.ended.set()
+    return job

@@ -1,0 +1,40 @@
+"""The report about a segmented case."""
+
+from collections.abc import Mapping
+
+from service.imaging.labels import NECROTIC_CORE, OEDEMA, EnhancingLabel
+from service.machine.device import peak_memory_mib
+from service.networks.model import Model
+from service.networks.precision import precision_name
+from service.schemas import ComputationReport, InputReport, ModelIdentity, RegionReport, Report
+from service.segmentation.pipeline import Segmentation
+
+NOTICE = "Not a medical device; research use only."
+
+
+def make_report(
+    segmentation: Segmentation, enhancing: EnhancingLabel, model: Model, timings_ms: Mapping[str, float]
+) -> Report:
+    """Make the report of one case."""
+    scores, prediction = segmentation.scores or {}, segmentation.prediction
+    return Report(
+        regions={
+            region: RegionReport.model_validate({"volume_ml": round(volume_ml, 3), "scores": scores.get(region)})
+            for region, volume_ml in segmentation.volumes_ml.items()
+        },
+        labels={"necrotic_core": NECROTIC_CORE, "oedema": OEDEMA, "enhancing_tumour": enhancing},
+        voxels_changed_by_nesting=prediction.voxels_changed_by_nesting,
+        input=InputReport.model_validate(segmentation.labels.grid),
+        model=ModelIdentity.model_validate(model),
+        computation=ComputationReport(
+            device=str(model.device),
+            precision=precision_name(model.precision),
+            device_peak_mib=peak_memory_mib(model.device),
+            slices=segmentation.slices,
+            slices_run=prediction.slices_run,
+        ),
+        degraded=prediction.degraded,
+        timings_ms=timings_ms,
+        warnings=segmentation.warnings,
+        notice=NOTICE,
+    )

@@ -1,0 +1,1 @@
+"""The machine that the service runs on: GPU, CPUs, memory and operating system process."""

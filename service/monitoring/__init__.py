@@ -1,0 +1,1 @@
+"""What operators monitor: the JSON log, Prometheus metrics, and the events of jobs."""

@@ -1,0 +1,5 @@
+"""Why weights cannot be used."""
+
+
+class WeightsError(Exception):
+    """A checkpoint is missing, damaged, or does not fit this code or machine."""

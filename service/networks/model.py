@@ -1,0 +1,109 @@
+"""The networks that together predict every region, with the device and number format that they run in."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from service.networks.errors import WeightsError
+from service.networks.int8 import Int8Network, Int8Weights
+from service.networks.model_card import ModelCard
+from service.networks.precision import fastest_precision, fold_batch_norm, place
+
+SLICE_BATCH = 10  # slices per batch: the paper's (section III.C)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network in evaluation mode, its model card and, if available, its INT8 version."""
+
+    network: nn.Module
+    card: ModelCard
+    int8: Int8Weights | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """Checkpoints that together predict each region once, from the outermost inwards."""
+
+    checkpoints: tuple[Checkpoint, ...]
+    device: torch.device
+    precision: torch.dtype = torch.float32
+    slice_batch: int = SLICE_BATCH
+
+    @property
+    def name(self) -> str:
+        """The name that the model cards share."""
+        return self.checkpoints[0].card.name
+
+    @property
+    def version(self) -> str:
+        """The version that the model cards share."""
+        return self.checkpoints[0].card.version
+
+    @property
+    def sha256(self) -> str:
+        """One hash over everything that determines the masks: the weights of all checkpoints and how they are used."""
+        decisive = [
+            (c.card.sha256, c.card.int8_sha256, c.card.slice_offsets, c.card.flip_tta, c.card.min_volume_ml)
+            for c in sorted(self.checkpoints, key=lambda checkpoint: checkpoint.card.stem)
+        ]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Number format of the input slices; an INT8 network quantises them itself."""
+        return torch.float32 if self.precision == torch.int8 else self.precision
+
+    def optimised(self, precision: torch.dtype | None = None) -> "Model":
+        """Prepare the model for fast inference: batch norm folded, in the given precision or the device's fastest.
+
+        The result can be neither trained nor saved, as its weights differ from those of the files.
+        Raises WeightsError for int8 where a network has no INT8 version, on a GPU, and without OpenVINO.
+        """
+        has_int8 = all(checkpoint.int8 for checkpoint in self.checkpoints)
+        precision = precision or fastest_precision(self.device, has_int8=has_int8)
+        if precision == torch.int8:
+            return self._in_int8()
+        return self._with_networks(self.device, precision, fold_batch_norm)
+
+    def with_less_memory(self) -> "Model":
+        """The same model with half the slice batch or, if that is one slice already, on the CPU.
+
+        Raises torch.OutOfMemoryError where it is on the CPU already.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.slice_batch > 1:
+            return replace(self, slice_batch=self.slice_batch // 2)
+        cpu = torch.device("cpu")
+        if self.device == cpu:
+            raise torch.OutOfMemoryError("Expected memory for one slice on the CPU, found none.")
+        return self._with_networks(cpu, fastest_precision(cpu, has_int8=False), deepcopy)
+
+    def _in_int8(self) -> "Model":
+        if self.device.type != "cpu":
+            raise WeightsError(f"Precision int8: expected a CPU, found {self.device}.")
+        checkpoints = tuple(
+            replace(checkpoint, network=Int8Network(_int8_weights(checkpoint))) for checkpoint in self.checkpoints
+        )
+        return replace(self, checkpoints=checkpoints, precision=torch.int8)
+
+    def _with_networks(
+        self, device: torch.device, precision: torch.dtype, transform: Callable[[nn.Module], nn.Module]
+    ) -> "Model":
+        checkpoints = tuple(
+            replace(checkpoint, network=place(transform(checkpoint.network).to(precision), device))
+            for checkpoint in self.checkpoints
+        )
+        return Model(checkpoints, device, precision)
+
+
+def _int8_weights(checkpoint: Checkpoint) -> Int8Weights:
+    if checkpoint.int8 is None:
+        raise WeightsError(f"{checkpoint.card.stem}: expected weights quantised to int8, found none.")
+    return checkpoint.int8

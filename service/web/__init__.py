@@ -1,0 +1,1 @@
+"""The HTTP interface: routes, uploads, problems, middleware and the server."""

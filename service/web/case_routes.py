@@ -1,0 +1,102 @@
+"""POST /segment: a case is uploaded, and answered at once or as a job."""
+
+from typing import Annotated
+
+from anyio import CancelScope, create_task_group
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from service.imaging.labels import EnhancingLabel
+from service.jobs.job import Job, new_job
+from service.web.dependencies import NO_HEADER, LoadedQueue, MediaType, SegmentCaller
+from service.web.middleware.request_log import record_of
+from service.web.openapi import ACCEPTED_RESPONSES, ANSWER_RESPONSES, REQUEST_BODY, problem_responses
+from service.web.outcome import render_outcome
+from service.web.upload import receive_upload
+
+router = APIRouter()
+
+RESPOND_ASYNC = "respond-async"  # RFC 7240, section 4.1
+
+
+async def get_new_job(
+    caller: SegmentCaller,
+    request: Request,
+    enhancing_label: Annotated[
+        EnhancingLabel, Query(description="label number of the enhancing tumour: 4 (BraTS until 2022) or 3 (from 2023)")
+    ] = EnhancingLabel.BRATS_2022,
+    prefer: Annotated[
+        list[str],
+        Header(
+            description="respond-async (RFC 7240): answer 202 at once, and provide the result later",
+            examples=[[RESPOND_ASYNC]],
+        ),
+    ] = NO_HEADER,
+    idempotency_key: Annotated[
+        str | None,
+        Header(pattern=r"^[\x21-\x7e]{1,255}$", description="requests with the same key are the same job"),
+    ] = None,
+) -> Job:
+    """The job that a request asks for."""
+    _check_single("query", "enhancing_label", request.query_params.getlist("enhancing_label"))
+    _check_single("header", "Idempotency-Key", request.headers.getlist("Idempotency-Key"))
+    preferences = [preference.partition(";")[0].strip().lower() for preference in ",".join(prefer).split(",")]
+    is_async = RESPOND_ASYNC in preferences
+    return new_job(enhancing_label, is_async=is_async, owner=caller.key_id, idempotency_key=idempotency_key)
+
+
+NewJob = Annotated[Job, Depends(get_new_job)]
+
+
+@router.post(
+    "/segment",
+    response_class=Response,
+    responses=ANSWER_RESPONSES
+    | ACCEPTED_RESPONSES
+    | problem_responses(400, 401, 403, 406, 408, 409, 413, 415, 422, 429, 503, 507),
+    openapi_extra={"requestBody": REQUEST_BODY},
+)
+async def segment(request: Request, new: NewJob, queue: LoadedQueue, media_type: MediaType) -> Response:
+    """Segment one case: fused masks on the grid of the input, region volumes and, with ground truth, scores.
+
+    `Accept` chooses between application/zip (mask and report), application/json (report) and application/gzip (mask).
+    """
+    async with queue.admit(new):
+        with new.progress.stage("receive"):
+            new.record.digest = await receive_upload(request, queue.spool, new.id, queue.settings)
+        job = await queue.submit(new)
+    record_of(request).add_job(job)
+    if new.is_async:
+        headers = {"Location": f"/jobs/{job.id}", "Preference-Applied": RESPOND_ASYNC}
+        return JSONResponse(queue.status_of(job).model_dump(mode="json"), 202, headers)
+    await _wait_for(job, request)
+    record_of(request).add_job(job)
+    return render_outcome(await queue.outcome(job), media_type, request)
+
+
+def _check_single(location: str, name: str, values: list[str]) -> None:
+    """Reject an ambiguous parameter that was sent more than once. Raises RequestValidationError."""
+    if len(values) > 1:
+        raise RequestValidationError([{"loc": (location, name), "msg": f"expected once, found {len(values)} times"}])
+
+
+async def _wait_for(job: Job, request: Request) -> None:
+    """Wait until a job ends. If the client disconnects, cancel the job unless it is persistent: ClientDisconnect."""
+    try:
+        async with create_task_group() as tasks:
+            tasks.start_soon(_cancel_on_disconnect, request, tasks.cancel_scope)
+            await job.ended.wait()
+            tasks.cancel_scope.cancel()
+    finally:
+        if not job.is_persistent:
+            job.scope.cancel()
+    if not job.ended.is_set():
+        raise ClientDisconnect
+
+
+async def _cancel_on_disconnect(request: Request, scope: CancelScope) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

@@ -1,0 +1,125 @@
+"""Reading a request body, a zip or multipart, chunk by chunk into the files of a case."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.errors import UploadError
+from service.imaging.case import ROLE_OF_SUFFIX, role_of, suffix_of
+from service.intake.archive import ZIP_NAME
+from service.jobs.case_files import CaseFiles
+
+UNKNOWN_NAME = "another name"  # replaces a part's name in messages: it may be a patient's
+
+
+class ZipReader:
+    """A body that is one zip."""
+
+    def __init__(self, files: CaseFiles) -> None:
+        self._files = files
+        self._has_begun = False
+
+    def write(self, chunk: bytes) -> None:
+        """Process the next chunk of the body."""
+        if not self._has_begun:
+            self._files.begin(ZIP_NAME)
+        self._has_begun = True
+        self._files.append(ZIP_NAME, chunk)
+
+    def end(self) -> None:
+        """Process the end of the body. Raises UploadError where the body was empty."""
+        if not self._has_begun:
+            raise UploadError("Body: expected a zip, found nothing.")
+
+
+class MultipartReader:
+    """A body of parts: one zip, or one file per modality."""
+
+    def __init__(self, files: CaseFiles, boundary: bytes) -> None:
+        self._files = files
+        self._names: list[str] = []  # from a closed set, as they appear in messages and file names
+        self._header_name, self._header_value, self._disposition = bytearray(), bytearray(), bytearray()
+        self._data = bytearray()
+        self._is_complete = False
+        with _upload_errors():
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._disposition.clear,
+                    "on_header_begin": self._begin_header,
+                    "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
+                    "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._begin_file,
+                    "on_part_data": lambda data, start, end: self._data.extend(data[start:end]),
+                    "on_part_end": self._flush,
+                    "on_end": self._complete,
+                },
+            )
+
+    def write(self, chunk: bytes) -> None:
+        """Process the next chunk of the body. Raises UploadError."""
+        with _upload_errors():
+            self._parser.write(chunk)
+        if self._data:
+            self._flush()
+
+    def end(self) -> None:
+        """Process the end of the body. Raises UploadError where it is incomplete or has no part."""
+        if not self._is_complete:
+            raise UploadError("Multipart body: expected a closing boundary, found none.")
+        if not self._names:
+            raise _unusable(self._names)
+
+    def _begin_header(self) -> None:
+        self._header_name.clear()
+        self._header_value.clear()
+
+    def _end_header(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition[:] = self._header_value
+
+    def _begin_file(self) -> None:
+        _, options = parse_options_header(self._disposition.decode("latin-1"))
+        self._names.append(_known_name(options.get(b"name", b"").decode("utf-8", "replace")))
+        if b"filename" not in options:
+            self._names[-1] += " (a value, not a file)"
+        if not _can_form_a_case(self._names):
+            raise _unusable(self._names)
+        self._files.begin(self._names[-1])
+
+    def _flush(self) -> None:
+        """Write the buffered data of the current file; called at the end of each part and of each chunk."""
+        self._files.append(self._names[-1], bytes(self._data))
+        self._data.clear()
+
+    def _complete(self) -> None:
+        self._is_complete = True
+
+
+@contextmanager
+def _upload_errors() -> Iterator[None]:
+    """Translate errors of the parser."""
+    try:
+        yield
+    except FormParserError as error:
+        raise UploadError("Multipart body: expected parts between boundaries, found something else.") from error
+
+
+def _known_name(name: str) -> str:
+    """The file name of a part: its name if that is known, of a modality only the suffix; otherwise UNKNOWN_NAME."""
+    return name if name == ZIP_NAME else suffix_of(name) if role_of(name) else UNKNOWN_NAME
+
+
+def _can_form_a_case(names: list[str]) -> bool:
+    """Whether part names are one zip, or modalities without duplicates."""
+    return names == [ZIP_NAME] or (all(map(role_of, names)) and len(set(names)) == len(names))
+
+
+def _unusable(names: list[str]) -> UploadError:
+    return UploadError(
+        f"Multipart body: expected one file part {ZIP_NAME!r}, or one file part per modality "
+        f"({', '.join(ROLE_OF_SUFFIX)}), found {', '.join(names) or 'no part'}."
+    )

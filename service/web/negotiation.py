@@ -1,0 +1,56 @@
+"""The media types of an answer, and the choice between them by the Accept header."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+from service.errors import NotAcceptableError
+from service.jobs.answer import MASK_NAME, REPORT_NAME, Answer
+
+ZIP, JSON, GZIP = "application/zip", "application/json", "application/gzip"
+MEDIA_TYPES = (ZIP, JSON, GZIP)  # in the order of the service's preference
+
+
+def choose_media_type(accept: str) -> str:
+    """The client's preferred media type in an Accept header (RFC 9110, section 12.5.1). Raises NotAcceptableError."""
+    quality = _qualities(accept.strip() or "*/*")
+    weights = {
+        offer: quality.get(offer, quality.get("application/*", quality.get("*/*", 0.0))) for offer in MEDIA_TYPES
+    }
+    best = max(MEDIA_TYPES, key=lambda offer: weights[offer])
+    if weights[best] == 0:
+        raise NotAcceptableError(f"Accept: expected one of {', '.join(MEDIA_TYPES)}, found {accept}.")
+    return best
+
+
+def encode_answer(media_type: str, answer: Answer) -> bytes:
+    """The body of an answer in one of MEDIA_TYPES."""
+    if media_type == GZIP:
+        return answer.mask
+    if media_type == JSON:
+        return answer.report
+    body = BytesIO()
+    with ZipFile(body, "w") as archive:
+        archive.writestr(_entry(MASK_NAME), answer.mask)  # already compressed
+        archive.writestr(_entry(REPORT_NAME), answer.report, ZIP_DEFLATED)
+    return body.getvalue()
+
+
+def _entry(name: str) -> ZipInfo:
+    """An entry without a date, so that equal answers give equal zips; readable by everyone once unpacked."""
+    entry = ZipInfo(name)
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+def _qualities(accept: str) -> Mapping[str, float]:
+    """Quality value of each media range; invalid ones count as 0."""
+    qualities = {}
+    for part in accept.lower().split(","):
+        media_range, *parameters = (word.strip() for word in part.split(";"))
+        given = [word.removeprefix("q=") for word in parameters if word.startswith("q=")]
+        try:
+            qualities[media_range] = float(given[0]) if given else 1.0
+        except ValueError:
+            qualities[media_range] = 0.0
+    return qualities
