@@ -1,14 +1,18 @@
-# Few words; `make help` tells what they do.
+# `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
 CACHE ?= runs/cache
 RECIPE ?= shared
-FROM ?=
+# Folder of weights for a warm start of the training
+INITIAL_WEIGHTS ?=
 RUN ?= runs/$(RECIPE)
 WEIGHTS ?= service/weights/default
 DATA ?= build/brats
+# Zip of the case for the load test
 CASE ?=
+# JSON file with the lists train, validation and test
 SPLIT ?=
+# docker build, podman build or buildah build
 BUILDER ?= docker build
 FLAVOUR ?=
 TAG ?= glioserve
@@ -19,13 +23,13 @@ MINUTES ?= 12
 .PHONY: help setup serve check test train evaluate accuracy bench performance load fuzz openapi lock vulnerabilities sbom image image-test
 .DEFAULT_GOAL := help
 
-help:  ## tell what the words do
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 17
 
-setup: .venv/.installed  ## make .venv with the tested versions of everything
+setup: .venv/.installed  ## create .venv with the tested version of every package
 
 .venv/.installed: pyproject.toml .ci/constraints.txt
-	@echo "Setting up .venv; this takes some minutes."
+	@echo "Installing into .venv. This takes several minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[serve,int8,image,train,dev]'
 	touch $@
@@ -38,11 +42,11 @@ setup: .venv/.installed  ## make .venv with the tested versions of everything
 	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[fuzz]'
 	touch $@
 
-serve: setup  ## serve the bundled weights on 127.0.0.1:8000
+serve: setup  ## start the service with the bundled weights on http://127.0.0.1:8000
 	$(BIN)/glioserve serve
 
-# `!reset` is a word of Compose's alone; what comes after it has to fit the schema.
-check: setup  ## lint, format, types, import directions, container files
+# The Compose schema does not know the YAML tag `!reset`; the value after the tag must match the schema.
+check: setup  ## check lint, formatting, types, import layers and container files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -55,57 +59,57 @@ check: setup  ## lint, format, types, import directions, container files
 test: setup  ## run the tests
 	$(BIN)/pytest
 
-train: setup  ## train the networks of RECIPE on the BraTS cases below DATA, into RUN; SPLIT=json, FROM=weights
+train: setup  ## train RECIPE on the BraTS cases in DATA, write to RUN; optional: SPLIT, INITIAL_WEIGHTS
 	$(BIN)/python -m model_training prepare $(DATA) --cache $(CACHE) $(if $(SPLIT),--split $(SPLIT))
-	$(BIN)/python -m model_training train $(RECIPE) --cache $(CACHE) --out $(RUN) $(if $(FROM),--from $(FROM))
+	$(BIN)/python -m model_training train $(RECIPE) --cache $(CACHE) --out $(RUN) $(if $(INITIAL_WEIGHTS),--initial-weights $(INITIAL_WEIGHTS))
 
-evaluate: setup $(DATA)  ## score WEIGHTS on the validation and test cases of DATA by SPLIT
+evaluate: setup $(DATA)  ## evaluate WEIGHTS on the validation and test cases of DATA; optional: SPLIT=file.json
 	$(BIN)/python -m model_training evaluate $(DATA) --weights $(WEIGHTS) --split $(or $(SPLIT),$(DATA)/split.json)
 
-accuracy: setup $(DATA)  ## score shortcuts and precisions against whole slices in float32, on the cases of DATA
+accuracy: setup $(DATA)  ## compare cropping, cascade and precisions with whole slices in float32, on the cases of DATA
 	$(BIN)/python tests/benchmark_accuracy.py $(DATA)
 
-performance: setup  ## draw docs/performance.png: memory over 100 requests, time against slices
+performance: setup  ## plot docs/performance.png: memory over 100 requests, time against number of slices
 	$(BIN)/python docs/performance.py
 
-load: setup  ## flood a server with a case, or CASE=zip, and write docs/load.md and docs/load.png
+load: setup  ## run the load test and write docs/load.md and docs/load.png; optional: CASE=case.zip
 	$(BIN)/python docs/load.py $(CASE)
 
-fuzz: .venv/.fuzzing  ## throw MINUTES of made-up inputs at readers and server
+fuzz: .venv/.fuzzing  ## fuzz the file decoders and the HTTP server for MINUTES minutes
 	$(BIN)/python tests/fuzz.py --minutes $(MINUTES)
 
 build/brats: | setup
 	$(BIN)/python tests/real_cases.py $@
 
-bench: setup  ## measure a case, hostile uploads and augmentation against stated limits
+bench: setup  ## benchmark a case, malicious uploads and augmentation; fail if a limit is exceeded
 	mkdir -p build
 	$(BIN)/python tests/benchmark.py build/bench.json
 	$(BIN)/python tests/benchmark_hostile.py
 	$(BIN)/python tests/benchmark_augmentation.py
 
-openapi: setup  ## write openapi/openapi.json from the app
+openapi: setup  ## write openapi/openapi.json
 	$(BIN)/glioserve openapi openapi/openapi.json
 
-lock: .venv/.supplied  ## write docker/requirements*.txt, hashes of what the image of each FLAVOUR installs
+lock: .venv/.supplied  ## write the lock files docker/requirements*.txt of the image, for each FLAVOUR
 	$(BIN)/python docker/lock.py $(or $(FLAVOUR),cpu cu130)
 
-vulnerabilities: .venv/.supplied  ## look for known vulnerabilities of what is locked, by ADVISORIES (pypi, osv)
+vulnerabilities: .venv/.supplied  ## check the locked packages for known vulnerabilities; ADVISORIES=pypi or osv
 	@$(BIN)/pip-audit --strict --disable-pip --vulnerability-service $(ADVISORIES) \
 		--requirement docker/requirements.txt --requirement docker/requirements-cu130.txt || { \
-		echo "Not passed: vulnerabilities stand above, or else ADVISORIES=$(ADVISORIES) gave no answer, which clears nothing." >&2; \
+		echo "Failed: vulnerabilities are listed above, or ADVISORIES=$(ADVISORIES) did not respond and the check is incomplete." >&2; \
 		exit 1; }
 
-sbom: .venv/.supplied  ## list what the image for CPUs installs, as CycloneDX in build/sbom.json
+sbom: .venv/.supplied  ## write the software bill of materials of the cpu image (CycloneDX) to build/sbom.json
 	mkdir -p build
 	cat docker/requirements.txt docker/requirements-cpu.txt | $(BIN)/cyclonedx-py requirements \
 		--pyproject pyproject.toml --output-reproducible --output-file build/sbom.json -
 
-image:  ## build the container image TAG of FLAVOUR with BUILDER (docker build, podman build, buildah build)
+image:  ## build the container image TAG of FLAVOUR (cpu, cu130, cu126) with BUILDER (docker build)
 	$(BUILDER) --build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 		--build-arg COMMIT=$$(git rev-parse HEAD) --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
 		$(foreach name,$(BUILD_ARGUMENTS),$(if $($(name)),--build-arg $(name)=$($(name)))) \
 		--tag $(TAG) --file docker/Dockerfile .
 
-image-test: setup  ## build the image for CPUs, run it as a service, examine it; needs root, buildah, debootstrap, runc
+image-test: setup  ## build, run and test the cpu image; needs root, buildah, debootstrap and runc
 	$(BIN)/pytest tests/image_checks.py
 	@cat build/image/figures.json

@@ -105,7 +105,7 @@ def test_the_service_cannot_make_itself_a_key(services, unit):
     assert services["glioserve"]["secrets"] == ["keys"]  # which Compose mounts read-only
     assert services["glioserve"]["volumes"] == ["spool:/var/lib/glioserve"]
     assert (unit["ProtectSystem"], unit["StateDirectory"]) == (["strict"], ["glioserve"])
-    assert "GLIOSERVE_KEYS=/etc/glioserve/keys" in unit["Environment"][0]
+    assert "GLIOSERVE_KEYS_FILE=/etc/glioserve/keys" in unit["Environment"][0]
 
 
 def test_every_image_is_of_one_version_and_the_service_of_this_one(services):
