@@ -1,4 +1,4 @@
-"""Draw docs/result.png: the synthetic case, its ground truth, and what the bundled weights make of it."""
+"""Draw docs/result.png: the synthetic case, its ground truth, and its segmentation with the bundled weights."""
 
 from pathlib import Path
 
@@ -18,14 +18,14 @@ COLOURS = ["none", "tab:blue", "tab:green", "none", "tab:red"]  # by label numbe
 
 
 def main() -> None:
-    """Segment the phantom and draw one axial slice, the patient's right on the left."""
+    """Segment the phantom and draw one axial slice, with the patient's right side on the left."""
     phantom = make_phantom()
     segmentation = segment(encode_phantom(phantom), load_model(DEFAULT_WEIGHTS, torch.device("cpu")))
     panels = {
         "FLAIR": None,
         "T1Gd": None,
         "ground truth": phantom[GROUND_TRUTH],
-        "answer": segmentation.labels,
+        "GlioServe": segmentation.labels,
     }
     figure, axes = plt.subplots(1, len(panels), figsize=(12, 4), layout="constrained")
     for axis, (title, labels) in zip(axes, panels.items(), strict=True):
