@@ -15,11 +15,13 @@ from service.segmentation.model import Checkpoint, Model
 from service.segmentation.network import fastest_precision
 from service.segmentation.normalise import normalise
 from service.segmentation.predict import predict_masks
-from service.segmentation.quantised import load_openvino
+from service.segmentation.quantised import load_openvino, multiplies_integers_fastest
 from service.segmentation.weights import load_model
 from service.settings import DEFAULT_WEIGHTS
 
 CPU = torch.device("cpu")
+# Without VNNI instructions, products of INT8 values saturate at 16 bits: less accurate, and not used by default.
+MAX_ERROR = 0.1 if multiplies_integers_fastest(getattr(torch.cpu, "get_capabilities", dict)()) else 0.3
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_the_output_of_an_int8_network_is_close_to_that_of_the_float_network(qua
         with torch.no_grad():
             expected, found = in_float.network(slices), in_int8.network(slices)
         assert found.shape == expected.shape
-        assert (found - expected).abs().mean() < 0.1 * expected.std()
+        assert (found - expected).abs().mean() < MAX_ERROR * expected.std()
 
 
 def test_the_bundled_networks_find_the_same_tumour_in_int8(bundled, intensities):
