@@ -1,1 +1,1 @@
-"""Making the checkpoints that the service holds; trains on what the service's own core reads and normalises."""
+"""Train, evaluate and quantise the networks that the service runs, on the service's own segmentation core."""

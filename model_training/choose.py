@@ -1,4 +1,4 @@
-"""How trained networks are best used, decided on the validation cases and written into their cards."""
+"""Choice of flip test-time augmentation (TTA) and minimum volumes on the validation cases."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,64 +6,71 @@ from pathlib import Path
 
 import numpy as np
 
-from model_training.evaluate import CaseScore, Evaluation, evaluate, mean_score
+from model_training.evaluate import CaseResult, evaluate, mean_score
 from model_training.split import Split
 from service.segmentation.card import save_card
 from service.segmentation.labels import Region
 from service.segmentation.model import Checkpoint, Model
 
-WORTH_MIRRORING = 0.005  # of mean Dice: mirroring doubles the time of every request
+MIN_FLIP_TTA_GAIN = 0.005  # in mean Dice: flip TTA doubles the time of every request
 CANDIDATES_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 def choose(folder: Path, model: Model, data: Path, split: Split) -> None:
-    """Decide whether slices are seen mirrored too, and below which volume a region is absent; write it into the cards.
+    """Choose flip TTA and the minimum volume of each region; write them to the model cards in the folder.
 
-    Each decision takes the higher mean Dice over the validation cases: mirrored if it brings WORTH_MIRRORING, and of
-    equal volumes the smallest. Prints what was weighed. Raises ValueError where there are no validation cases.
+    Both maximise the mean Dice over the validation cases. Flip TTA is used only if it gains MIN_FLIP_TTA_GAIN; of
+    minimum volumes with equal Dice the smallest is used. Prints the mean Dice of every candidate. Raises ValueError if
+    there are no validation cases.
     """
     if not split["validation"]:
-        raise ValueError("split: expected validation cases to choose on, found none")
+        raise ValueError("split: expected validation cases, found none")
     only_validation = dict(split) | {"test": []}
     evaluations = {
-        mirrored: evaluate(_used(model, mirrored=mirrored, smallest_ml={}), data, only_validation)
-        for mirrored in (False, True)
+        flip_tta: evaluate(_with_settings(model, flip_tta=flip_tta, min_volume_ml={}), data, only_validation)
+        for flip_tta in (False, True)
     }
-    for mirrored, evaluation in evaluations.items():
-        print(f"mirrored {mirrored!s:5}: mean Dice {_mean_dice(evaluation):.4f}")
-    mirrored = _mean_dice(evaluations[True]) - _mean_dice(evaluations[False]) >= WORTH_MIRRORING
-    smallest_ml = {region: choose_smallest_ml(evaluations[mirrored].cases, region) for region in Region}
-    for checkpoint in _used(model, mirrored=mirrored, smallest_ml=smallest_ml).checkpoints:
+    flip_tta = choose_flip_tta(evaluations[False].cases, evaluations[True].cases)
+    min_volume_ml = {region: choose_min_volume_ml(evaluations[flip_tta].cases, region) for region in Region}
+    for checkpoint in _with_settings(model, flip_tta=flip_tta, min_volume_ml=min_volume_ml).checkpoints:
         save_card(folder, checkpoint.card)
 
 
-def choose_smallest_ml(cases: list[CaseScore], region: Region) -> float:
-    """The candidate with the highest mean Dice if what is smaller were called absent; the smallest of equals."""
-    means = [float(np.mean([_dice_if_dropped(case, region, below) for case in cases])) for below in CANDIDATES_ML]
+def choose_flip_tta(cases_without: list[CaseResult], cases_with: list[CaseResult]) -> bool:
+    """Return whether flip TTA gains enough mean Dice, from the results without and with it."""
+    without, with_flips = _mean_dice(cases_without), _mean_dice(cases_with)
+    print(f"flip TTA off: mean Dice {without:.4f}")
+    print(f"flip TTA on:  mean Dice {with_flips:.4f}")
+    return with_flips - without >= MIN_FLIP_TTA_GAIN
+
+
+def choose_min_volume_ml(cases: list[CaseResult], region: Region) -> float:
+    """Return the candidate with the highest mean Dice, the smallest of equals: smaller volumes count as absent."""
+    means = [float(np.mean([_dice_with_minimum(case, region, minimum) for case in cases])) for minimum in CANDIDATES_ML]
     for candidate, mean in zip(CANDIDATES_ML, means, strict=True):
-        print(f"{region} absent below {candidate:4} ml: mean Dice {mean:.4f}")
+        print(f"{region} minimum volume {candidate:4} ml: mean Dice {mean:.4f}")
     return CANDIDATES_ML[int(np.argmax(means))]
 
 
-def _dice_if_dropped(case: CaseScore, region: Region, below_ml: float) -> float:
-    score = case.regions[region]
-    if score.volume_ml >= below_ml:
-        return score.agreement.dice
-    return float(score.true_volume_ml == 0)
+def _dice_with_minimum(case: CaseResult, region: Region, min_volume_ml: float) -> float:
+    result = case.regions[region]
+    if result.volume_ml >= min_volume_ml:
+        return result.scores.dice
+    return float(result.true_volume_ml == 0)
 
 
-def _used(model: Model, *, mirrored: bool, smallest_ml: Mapping[Region, float]) -> Model:
-    """The same networks, used so."""
+def _with_settings(model: Model, *, flip_tta: bool, min_volume_ml: Mapping[Region, float]) -> Model:
+    """Return the same networks with these settings on their model cards."""
     checkpoints = (
         Checkpoint(
             checkpoint.network,
             replace(
                 checkpoint.card,
-                mirrored=mirrored,
+                mirrored=flip_tta,
                 smallest_ml={
-                    str(region): smallest_ml[region]
+                    str(region): min_volume_ml[region]
                     for region in checkpoint.card.regions
-                    if smallest_ml.get(region, 0) > 0
+                    if min_volume_ml.get(region, 0) > 0
                 },
             ),
         )
@@ -72,5 +79,5 @@ def _used(model: Model, *, mirrored: bool, smallest_ml: Mapping[Region, float]) 
     return replace(model, checkpoints=tuple(checkpoints))
 
 
-def _mean_dice(evaluation: Evaluation) -> float:
-    return float(np.mean([mean_score(evaluation.cases, region, "dice") for region in Region]))
+def _mean_dice(cases: list[CaseResult]) -> float:
+    return float(np.mean([mean_score(cases, region, "dice") for region in Region]))

@@ -1,4 +1,4 @@
-"""Scores of a model on cases with ground truth, by the pipeline that serves, not a copy of it."""
+"""Evaluation of a model on cases with ground truth, with the same pipeline as the service."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -23,51 +23,51 @@ from service.segmentation.network import precision_name
 from service.segmentation.pipeline import segment
 from service.segmentation.volume import decode_nifti
 
-SCORES = ("dice", "sensitivity", "specificity", "hd95_mm")
-SCORED_SUBSETS = ("validation", "test")
+METRICS = ("dice", "sensitivity", "specificity", "hd95_mm")
+EVALUATED_SUBSETS = ("validation", "test")
 
 
 @dataclass(frozen=True)
-class RegionScore:
-    """One region of one subject."""
+class RegionResult:
+    """Scores and volumes of one region of one case."""
 
-    agreement: Agreement
+    scores: Agreement
     volume_ml: float
     true_volume_ml: float
 
 
 @dataclass(frozen=True)
-class CaseScore:
-    """One subject."""
+class CaseResult:
+    """Results of one case."""
 
     subset: str
     name: str
     seconds: float  # from the bytes of the files to masks and scores
-    regions: Mapping[Region, RegionScore]
+    regions: Mapping[Region, RegionResult]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model reached, and what it took."""
+    """Results of a model on all cases, and the resources used."""
 
     model: str
     sha256: str
     device: str
     precision: str
-    peak_memory_mib: float  # resident memory of the evaluating process, or on a GPU what torch allocated there
-    cases: list[CaseScore]
+    peak_memory_mib: float  # resident memory of the evaluating process, or on a GPU the memory that torch allocated
+    cases: list[CaseResult]
 
-    def of(self, subset: str) -> list[CaseScore]:
-        """The subjects of a subset."""
+    def of(self, subset: str) -> list[CaseResult]:
+        """The cases of a subset."""
         return [case for case in self.cases if case.subset == subset]
 
 
 def evaluate(model: Model, data: Path, split: Split) -> Evaluation:
-    """Score every validation and test case of a split. Raises ValueError that names a case that cannot be scored."""
+    """Evaluate every validation and test case of a split. Raises ValueError that names a case that fails."""
     folders = find_cases(data)
     cases = [
-        _score(model, folders.get(name, data / name), subset)
-        for subset in SCORED_SUBSETS
+        _evaluate_case(model, folders.get(name, data / name), subset)
+        for subset in EVALUATED_SUBSETS
         for name in tqdm(split[subset], desc=subset, unit="case")
     ]
     return Evaluation(
@@ -81,27 +81,30 @@ def evaluate(model: Model, data: Path, split: Split) -> Evaluation:
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
-    """The evaluation as JSON."""
+    """Write an evaluation as JSON."""
     path.write_text(json.dumps(asdict(evaluation), indent=2) + "\n")
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """The evaluation in a file of `write_evaluation`."""
+    """Read an evaluation that `write_evaluation` wrote. Raises ValueError if its format is another."""
     entries = json.loads(path.read_text())
-    cases = [CaseScore(**case | {"regions": _read_regions(case["regions"])}) for case in entries.pop("cases")]
-    return Evaluation(cases=cases, **entries)
+    try:
+        cases = [CaseResult(**case | {"regions": _read_regions(case["regions"])}) for case in entries.pop("cases")]
+        return Evaluation(cases=cases, **entries)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected the current format ({error}); run evaluate again") from error
 
 
-def mean_score(cases: Iterable[CaseScore], region: Region, score: str) -> float:
-    """The mean of one of SCORES over subjects."""
-    return float(np.mean([getattr(case.regions[region].agreement, score) for case in cases]))
+def mean_score(cases: Iterable[CaseResult], region: Region, metric: str) -> float:
+    """Mean of one of METRICS over cases."""
+    return float(np.mean([getattr(case.regions[region].scores, metric) for case in cases]))
 
 
 def record_scores(folder: Path, model: Model, evaluation: Evaluation) -> None:
-    """Write the mean Dice of each subset into the cards of a model's folder; the weights stay as they are."""
+    """Write the mean Dice of each subset to the model cards in a model's folder; the weights do not change."""
     scores = {
         subset: _mean_dice(evaluation.of(subset)) | {"precision": evaluation.precision}
-        for subset in SCORED_SUBSETS
+        for subset in EVALUATED_SUBSETS
         if evaluation.of(subset)
     }
     for checkpoint in model.checkpoints:
@@ -109,17 +112,17 @@ def record_scores(folder: Path, model: Model, evaluation: Evaluation) -> None:
 
 
 def print_table(evaluation: Evaluation) -> None:
-    """Print Dice and HD95 of every case, the mean of each subset, and the mean of all."""
+    """Print Dice and HD95 of every case, the mean of each subset, and the mean of all cases."""
     print(f"{'':32}" + "".join(f"{f'Dice {region}':>10}" for region in Region), end="")
     print("".join(f"{f'HD95 {region}':>10}" for region in Region) + "   (mm)")
-    for subset in SCORED_SUBSETS:
+    for subset in EVALUATED_SUBSETS:
         for case in evaluation.of(subset):
             _print_row(f"{subset:11}{case.name}", [case])
         _print_row(f"{subset:11}mean of {len(evaluation.of(subset))}", evaluation.of(subset))
     _print_row(f"{'all':11}mean of {len(evaluation.cases)}", evaluation.cases)
 
 
-def _score(model: Model, folder: Path, subset: str) -> CaseScore:
+def _evaluate_case(model: Model, folder: Path, subset: str) -> CaseResult:
     try:
         files = read_folder(folder)
         started = perf_counter()
@@ -128,30 +131,30 @@ def _score(model: Model, folder: Path, subset: str) -> CaseScore:
     except (InputError, OSError) as error:
         raise ValueError(f"{folder.name}: {error}") from error
     if segmentation.agreement is None:
-        raise ValueError(f"{folder.name}: expected ground truth to score against, found none")
+        raise ValueError(f"{folder.name}: expected a ground truth for the scores, found none")
     truth = decode_nifti(files[assign_roles(files)[GROUND_TRUTH]], GROUND_TRUTH)
     regions = {
-        region: RegionScore(
+        region: RegionResult(
             segmentation.agreement[region], segmentation.volumes_ml[region], float(mask.sum()) * truth.grid.voxel_ml
         )
         for region, mask in region_masks(truth.voxels).items()
     }
-    return CaseScore(subset, folder.name, seconds, regions)
+    return CaseResult(subset, folder.name, seconds, regions)
 
 
-def _read_regions(entries: Mapping[str, Any]) -> dict[Region, RegionScore]:
+def _read_regions(entries: Mapping[str, Any]) -> dict[Region, RegionResult]:
     return {
-        Region(region): RegionScore(**entry | {"agreement": Agreement(**entry["agreement"])})
+        Region(region): RegionResult(**entry | {"scores": Agreement(**entry["scores"])})
         for region, entry in entries.items()
     }
 
 
-def _mean_dice(cases: list[CaseScore]) -> dict[str, Any]:
-    """The mean Dice of each region, and how many cases it is the mean of."""
+def _mean_dice(cases: list[CaseResult]) -> dict[str, Any]:
+    """The number of cases and the mean Dice of each region."""
     return {"cases": len(cases)} | {f"dice_{region}": round(mean_score(cases, region, "dice"), 4) for region in Region}
 
 
-def _print_row(title: str, cases: list[CaseScore]) -> None:
+def _print_row(title: str, cases: list[CaseResult]) -> None:
     if cases:
         dice = "".join(f"{mean_score(cases, region, 'dice'):10.3f}" for region in Region)
         hd95_mm = "".join(f"{mean_score(cases, region, 'hd95_mm'):10.1f}" for region in Region)

@@ -1,4 +1,4 @@
-"""The paper's figures, from the user's own data."""
+"""The figures of the paper, drawn from cached cases and runs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from model_training.augmentation import augment
-from model_training.augmentation.draws import Draws, stream_seed
+from model_training.augmentation.random_streams import RandomStreams, stream_seed
 from model_training.prepare import CachedCase
 from model_training.recipe import Recipe
 from service.segmentation.case import Modality
-from service.segmentation.labels import Region, RegionMasks, region_masks
+from service.segmentation.labels import BACKGROUND, Region, RegionMasks, region_masks
 from service.segmentation.model import Model
 from service.segmentation.predict import predict_masks
 
@@ -29,26 +29,26 @@ FLAIR = list(Modality).index(Modality.FLAIR)
 def draw_modalities(case: CachedCase, path: Path) -> None:
     """Fig. 1: the four modalities of the slice with the most tumour."""
     figure, axes = _panels(1, len(Modality))
-    for axis, modality, image in zip(axes[0], Modality, case.scores[largest_slice(case)], strict=True):
+    for axis, modality, image in zip(axes[0], Modality, case.intensities[largest_slice(case)], strict=True):
         _show(axis, image)
         axis.set_title(modality)
     _save(figure, path)
 
 
 def draw_augmented(case: CachedCase, recipe: Recipe, path: Path) -> None:
-    """Fig. 2: a slice's FLAIR, and some of its copies by the recipe's augmentation, with the whole tumour's outline."""
+    """Fig. 2: FLAIR of a slice and of its copies by the recipe's augmentation, with the outline of the whole tumour."""
     index = largest_slice(case)
-    slices = torch.from_numpy(case.scores[[index]].astype(np.float32))  # (1, 4, Y, X)
+    slices = torch.from_numpy(case.intensities[[index]].astype(np.float32))  # (1, 4, Y, X)
     labels = torch.from_numpy(case.labels[[index], None].astype(np.float32))
     shown = [(slices, labels)]
     for copy in range(COPIES_SHOWN):
-        draws = Draws([stream_seed(recipe.training.seed, f"{case.name} {index}", copy)])
-        shown.append(augment(slices, labels, (slices.shape[-2], slices.shape[-1]), recipe.augmentation, draws))
+        streams = RandomStreams([stream_seed(recipe.training.seed, f"{case.name} {index}", copy)])
+        shown.append(augment(slices, labels, (slices.shape[-2], slices.shape[-1]), recipe.augmentation, streams))
     figure, axes = _panels(1, len(shown))
     for number, (axis, (image, mask)) in enumerate(zip(axes[0], shown, strict=True)):
         _show(axis, image[0, FLAIR].numpy())
-        _outline(axis, mask[0, 0].numpy() > 0, COLOURS[Region.WT])
-        axis.set_title(f"copy {number}" if number else "the slice")
+        _outline(axis, mask[0, 0].numpy() != BACKGROUND, COLOURS[Region.WT])
+        axis.set_title(f"copy {number}" if number else "original slice")
     _save(figure, path)
 
 
@@ -58,7 +58,7 @@ def draw_masks(case: CachedCase, model: Model, path: Path) -> None:
     predicted = {region: mask[..., index].T for region, mask in predict_masks(model, case.volumes).masks.items()}
     figure, axes = _panels(2, len(Modality))
     for row, masks in zip(axes, (predicted, region_masks(case.labels[index])), strict=True):
-        for axis, modality, image in zip(row, Modality, case.scores[index], strict=True):
+        for axis, modality, image in zip(row, Modality, case.intensities[index], strict=True):
             _show(axis, image)
             _overlay(axis, masks)
             axis.set_title(f"{modality}, {'predicted' if masks is predicted else 'ground truth'}")
@@ -66,7 +66,7 @@ def draw_masks(case: CachedCase, model: Model, path: Path) -> None:
 
 
 def draw_curves(runs: Mapping[str, Path], path: Path) -> None:
-    """Loss and mean validation Dice by epoch, of every network of every run."""
+    """Loss and mean validation Dice by epoch, for every network of every run."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     loss, dice = figure.subplots(1, 2)
     for name, run in runs.items():
@@ -84,8 +84,8 @@ def draw_curves(runs: Mapping[str, Path], path: Path) -> None:
 
 
 def largest_slice(case: CachedCase) -> int:
-    """The axial slice with the most tumour."""
-    return int((case.labels > 0).sum(axis=(1, 2)).argmax())
+    """Index of the axial slice with the most tumour."""
+    return int((case.labels != BACKGROUND).sum(axis=(1, 2)).argmax())
 
 
 def _curve(axis: Axes, entries: Sequence[Mapping[str, Any]], key: str, label: str) -> None:

@@ -1,7 +1,7 @@
-"""The losses: equations (1) and (2) of the paper, and the second beside cross-entropy.
+"""Loss functions: equations (1) and (2) of the paper, and equation (2) plus cross-entropy.
 
-Probabilities and truth are (B, C, H, W), the truth 0 or 1. Channels are background and foreground of one region, or the
-three regions.
+Probabilities and ground truth have the shape (B, C, H, W); the ground truth is 0 or 1. The channels are background and
+foreground of one region, or the three regions.
 """
 
 from torch import Tensor
@@ -11,27 +11,28 @@ from model_training import processes
 from model_training.processes import sum_over_processes
 from service.segmentation.network import probabilities
 
-SMOOTHING = 1.0  # s of equations (1b) and (2b), which the paper does not state
+SMOOTHING = 1.0  # s of equations (1b) and (2b); the paper does not state its value
 
 
 def dice_loss(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Equation (1): one minus Dice of each slice and channel, weighted by what the channel lacks in the slice, summed.
+    """Equation (1): weighted sum of 1 - Dice over slices and channels.
 
-    A slice without any truth weighs every channel 1.
+    The weight is the fraction of the slice's ground truth that belongs to the other channels. In a slice without
+    ground truth every channel has weight 1.
     """
     within_slice = (2, 3)
     size = truth.sum(within_slice)  # (B, C)
     weight = 1 - size / size.sum(dim=1, keepdim=True).clamp(min=1)  # (1a)
     overlap = (predicted * truth).sum(within_slice)
     dice = (2 * overlap + SMOOTHING) / (predicted.sum(within_slice) + size + SMOOTHING)  # (1b)
-    return (weight * (1 - dice)).sum() * processes.count()  # (1c); processes average their losses
+    return (weight * (1 - dice)).sum() * processes.world_size()  # (1c); the processes average their losses
 
 
 def batch_dice_loss(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Equation (2): the same with the whole batch taken for one image; over all processes, where there are several.
+    """Equation (2): equation (1) with the whole batch, over all processes, treated as one image.
 
-    For two channels the weight of each is the other's share: 1 - g_1 / (g_0 + g_1) = g_0 / (g_0 + g_1). The paper's
-    public code computes that share, smoothed; for three channels, which overlap, only the equation is meant.
+    For two channels the weight of each is the other's fraction: 1 - g_1 / (g_0 + g_1) = g_0 / (g_0 + g_1). The paper's
+    public code computes that fraction with smoothing. Three channels overlap; for them only the equation is defined.
     """
     over_batch = (0, 2, 3)
     overlap = sum_over_processes((predicted * truth).sum(over_batch))
@@ -43,14 +44,14 @@ def batch_dice_loss(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy of softmax for two channels, binary of each sigmoid for three; mean over pixels and regions."""
+    """Mean over pixels and regions: softmax cross-entropy for two channels, binary cross-entropy for three."""
     if logits.shape[1] == 2:
         return functional.cross_entropy(logits, truth)
     return functional.binary_cross_entropy_with_logits(logits, truth)
 
 
-def loss_of(name: str, logits: Tensor, truth: Tensor) -> Tensor:
-    """The loss that a recipe names."""
+def compute_loss(name: str, logits: Tensor, truth: Tensor) -> Tensor:
+    """Compute the loss with a recipe's name for it."""
     match name:
         case "dice":
             return dice_loss(probabilities(logits), truth)

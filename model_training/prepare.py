@@ -1,4 +1,4 @@
-"""The slice cache: BraTS folders read and normalised once, by the core that serves, into memory-mapped arrays."""
+"""Slice cache: BraTS cases, read and normalised once by the segmentation core, as memory-mapped arrays."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -17,34 +17,35 @@ from service.segmentation.geometry import resample_mask
 from service.segmentation.labels import EnhancingLabel, label_map, region_masks
 from service.segmentation.normalise import normalise
 
-ARRAYS = ("scores", "labels", "contents")  # of a CachedCase, a file each
+FILES = ("intensities.npy", "labels.npy", "contents.npy")  # the arrays of a CachedCase
+OUTDATED_FILES = ("scores.npy",)  # written by earlier versions
 
 
 class Content(IntEnum):
-    """What is in a slice."""
+    """What a slice contains."""
 
-    NOTHING = 0
+    EMPTY = 0
     BRAIN = 1
     TUMOUR = 2
 
 
 @dataclass(frozen=True)
 class CachedCase:
-    """The axial slices of one case's brain box, memory-mapped."""
+    """The axial slices of one case, cropped to the brain, memory-mapped."""
 
     name: str
-    scores: NDArray[np.float16]  # (S, 4, Y, X), normalised
-    labels: NDArray[np.uint8]  # (S, Y, X), with 4 for the enhancing tumour
-    contents: NDArray[np.uint8]  # (S,), a Content for each slice
+    intensities: NDArray[np.float16]  # (S, 4, Y, X), normalised
+    labels: NDArray[np.uint8]  # (S, Y, X), in the label numbers of BraTS 2022
+    contents: NDArray[np.uint8]  # (S,), the Content of each slice
 
     @property
     def volumes(self) -> NDArray[np.float32]:
-        """The modalities (4, X, Y, S), as the pipeline has them."""
-        return self.scores.transpose(1, 3, 2, 0).astype(np.float32)
+        """The modalities (4, X, Y, S) in the axis order of the pipeline; every access reads and converts them."""
+        return self.intensities.transpose(1, 3, 2, 0).astype(np.float32)
 
     @property
     def has_enhancing(self) -> bool:
-        """Whether there is any enhancing tumour."""
+        """Whether the case contains enhancing tumour."""
         return bool((self.labels == EnhancingLabel.BRATS_2022).any())
 
 
@@ -52,61 +53,80 @@ Cases = Mapping[str, list[CachedCase]]  # by subset
 
 
 def find_cases(data: Path) -> dict[str, Path]:
-    """The folders that hold NIfTI files anywhere below a folder, by their names, which are the names of the cases.
+    """Find all folders below a folder that contain NIfTI files, by folder name, which is the name of the case.
 
-    Raises ValueError where there is none, or two have one name.
+    Raises ValueError if there is no such folder, or if two have the same name.
     """
-    walk = os.walk(data, followlinks=True)  # data sets are often put together of links
+    walk = os.walk(data, followlinks=True)  # data sets are often assembled from symbolic links
     folders = sorted(Path(folder) for folder, _, files in walk if any(map(is_nifti_name, files)))
     if not folders:
-        raise ValueError(f"{data}: expected folders with NIfTI files, one a case; found none")
+        raise ValueError(f"{data}: expected one folder with NIfTI files for each case, found none")
     cases = {folder.name: folder for folder in folders}
     if len(cases) < len(folders):
-        twice = sorted({folder.name for folder in folders if cases[folder.name] != folder})
-        raise ValueError(f"{data}: expected every case once, found twice: {', '.join(twice)}")
+        duplicates = sorted({folder.name for folder in folders if cases[folder.name] != folder})
+        raise ValueError(f"{data}: expected every case once, found duplicates: {', '.join(duplicates)}")
     return cases
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
-    """The NIfTI files of one BraTS case folder by name, as a request would bring them."""
+    """Read the NIfTI files of one BraTS case by file name, like the files of a request."""
     files = {path.name: path for path in sorted(folder.iterdir()) if is_nifti_name(path.name)}
     return {name: files[name].read_bytes() for name in assign_roles(files).values()}
 
 
 def prepare(data: Path, names: Iterable[str] | None, cache: Path) -> dict[str, str]:
-    """Write the named cases, or all, into the cache, less those that are in it; gives the reason for each left out."""
+    """Write the named cases, or all, to the cache, except those already there.
+
+    Cases that an earlier version cached are replaced. Returns the names of the cases that cannot be used, with the
+    reason.
+    """
     folders = find_cases(data)
-    left_out = {}
+    skipped = {}
     for name in tqdm(list(names or folders), desc="prepare", unit="case"):
-        if (cache / name).is_dir():
+        if not _missing_files(cache / name):
             continue
         try:
+            _remove_outdated(cache / name)
             _cache_case(read_case(read_folder(folders.get(name, data / name))), cache / name)
         except (InputError, OSError) as error:
-            left_out[name] = str(error)
-    return left_out
+            skipped[name] = str(error)
+    return skipped
 
 
 def open_cache(cache: Path, split: Split) -> dict[str, list[CachedCase]]:
-    """The cases by subset, mapped into memory and not read; those that `prepare` left out are not among them."""
+    """Memory-map the cases of a split by subset, without those that `prepare` skipped."""
     return {subset: open_cases(cache, split[subset]) for subset in SUBSETS}
 
 
 def open_cases(cache: Path, names: Iterable[str] | None = None) -> list[CachedCase]:
-    """The named cases, or all that are in the cache."""
+    """Memory-map the named cases, or all cases in the cache. Raises ValueError if files of a case are missing."""
     if names is None:
         names = sorted(folder.name for folder in cache.iterdir() if folder.is_dir() and folder.suffix != ".partial")
     return [_open_case(cache / name) for name in names if (cache / name).is_dir()]
 
 
 def _open_case(folder: Path) -> CachedCase:
-    scores, labels, contents = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS)
-    return CachedCase(folder.name, scores, labels, np.array(contents))
+    if missing := _missing_files(folder):
+        raise ValueError(f"{folder}: expected {', '.join(FILES)}, found no {', '.join(missing)}; run prepare again")
+    intensities, labels, contents = (np.load(folder / name, mmap_mode="r") for name in FILES)
+    return CachedCase(folder.name, intensities, labels, np.array(contents))
+
+
+def _missing_files(folder: Path) -> list[str]:
+    return [name for name in FILES if not (folder / name).is_file()]
+
+
+def _remove_outdated(folder: Path) -> None:
+    """Remove a case that an earlier version cached. Raises OSError if the folder contains any other files."""
+    if folder.is_dir():
+        for name in OUTDATED_FILES + FILES:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()  # fails if the folder is not empty: the cache may be a folder of original data by mistake
 
 
 def _cache_case(case: Case, folder: Path) -> None:
     if case.ground_truth is None:
-        raise LabelError("Ground truth: expected one to train on, found none.")
+        raise LabelError("Ground truth: expected one for training, found none.")
     normalised = normalise(case.images)
     masks = {
         region: resample_mask(mask, case.grid, normalised.grid)[normalised.box]
@@ -114,7 +134,7 @@ def _cache_case(case: Case, folder: Path) -> None:
     }
     labels = label_map(masks, EnhancingLabel.BRATS_2022)
     has_brain, has_tumour = normalised.scores.any(axis=(0, 1, 2)), labels.any(axis=(0, 1))
-    contents = np.select([has_tumour, has_brain], [Content.TUMOUR, Content.BRAIN], Content.NOTHING)
+    contents = np.select([has_tumour, has_brain], [Content.TUMOUR, Content.BRAIN], Content.EMPTY)
     arrays = (
         normalised.scores.transpose(3, 0, 2, 1).astype(np.float16),
         labels.transpose(2, 1, 0),
@@ -122,6 +142,6 @@ def _cache_case(case: Case, folder: Path) -> None:
     )
     partial = folder.with_name(folder.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
-    for name, array in zip(ARRAYS, arrays, strict=True):
-        np.save(partial / f"{name}.npy", np.ascontiguousarray(array))
-    partial.rename(folder)  # so that a case is in the cache whole or not at all
+    for name, array in zip(FILES, arrays, strict=True):
+        np.save(partial / name, np.ascontiguousarray(array))
+    partial.rename(folder)  # the folder of a case appears only when it is complete

@@ -1,4 +1,4 @@
-"""Trained networks in eight-bit integers as well, calibrated on training cases: for CPUs that are fast in them."""
+"""INT8 versions of trained networks, calibrated on training cases, for CPUs with fast INT8 instructions."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,50 +15,50 @@ from service.segmentation.predict import axial_slices, indices_to_run, predict_m
 from service.segmentation.quantised import QuantisedWeights, load_openvino
 from service.segmentation.weights import save_quantised
 
-SLICES_A_CASE = 12
-MOST_SLICES = 300  # of all cases: more cost minutes and change nothing
+SLICES_PER_CASE = 12
+MAX_SLICES = 300  # of all cases: more take minutes and change nothing
 SEED = 0
 
 
 def quantise(folder: Path, model: Model, cases: Sequence[CachedCase]) -> None:
-    """Write each network of a model's folder in eight-bit integers beside its weights, and the hash into its card.
+    """Write each network of a model's folder as INT8 beside its weights, and the hash to its model card.
 
-    Ranges and biases are fitted to slices of training cases that the network would be run on in serving. Raises
-    ValueError where there are too few.
+    Value ranges and biases are calibrated on the slices of training cases that the service would run the network on.
+    Raises ValueError if there are none.
     """
     folded = model.optimised(torch.float32)
-    seen: list[list[NDArray[np.float32]]] = [[] for _ in model.checkpoints]
+    calibration: list[list[NDArray[np.float32]]] = [[] for _ in model.checkpoints]
     random = np.random.default_rng(SEED)
     for case in tqdm(cases, desc="slices", unit="case"):
-        for slices, found in zip(seen, _slices_of_networks(folded, case, random), strict=True):
+        for slices, found in zip(calibration, _calibration_slices(folded, case, random), strict=True):
             slices += found
-    for checkpoint, slices in zip(folded.checkpoints, seen, strict=True):
+    for checkpoint, slices in zip(folded.checkpoints, calibration, strict=True):
         if not slices:
-            raise ValueError(f"{checkpoint.card.stem}: expected training slices that it is run on, found none")
-        chosen = [slices[place] for place in random.permutation(len(slices))[:MOST_SLICES]]
-        save_quantised(folder, checkpoint, _quantised(checkpoint, chosen))
+            raise ValueError(f"{checkpoint.card.stem}: expected training slices for calibration, found none")
+        selected = [slices[index] for index in random.permutation(len(slices))[:MAX_SLICES]]
+        save_quantised(folder, checkpoint, _quantise_network(checkpoint, selected))
 
 
-def _slices_of_networks(
+def _calibration_slices(
     model: Model, case: CachedCase, random: np.random.Generator
 ) -> Iterator[list[NDArray[np.float32]]]:
-    """For each network, some batches (B, C, H, W) of the slices that it is run on."""
-    volumes = case.volumes  # read and converted anew at every access
+    """Yield for each network some batches (B, C, H, W) of the slices that it runs on."""
+    volumes = case.volumes  # read once: every access reads and converts them
     slices, masks = axial_slices(model, volumes), predict_masks(model, volumes).masks
     outer = None
     for checkpoint in model.checkpoints:
         indices = indices_to_run(slices, outer)
-        chosen = np.sort(random.choice(indices, min(SLICES_A_CASE, len(indices)), replace=False))
+        selected = np.sort(random.choice(indices, min(SLICES_PER_CASE, len(indices)), replace=False))
         yield [
             slices.take(members, window, checkpoint.card.slice_offsets).contiguous().numpy()
-            for members, window in slices.blocks(chosen)
+            for members, window in slices.blocks(selected)
         ]
         outer = masks[checkpoint.card.regions[-1]]
 
 
-def _quantised(checkpoint: Checkpoint, slices: list[NDArray[np.float32]]) -> QuantisedWeights:
+def _quantise_network(checkpoint: Checkpoint, slices: list[NDArray[np.float32]]) -> QuantisedWeights:
     openvino = load_openvino()
-    import nncf  # takes seconds, and no other command needs it
+    import nncf  # slow to import, and only this function needs it
 
     channels = checkpoint.card.in_channels
     network = openvino.convert_model(

@@ -1,4 +1,4 @@
-"""A training recipe: all that decides a run, beside the data."""
+"""Training recipe: every setting of a run except the data."""
 
 import tomllib
 from collections.abc import Sequence
@@ -7,20 +7,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from model_training.table import Table, problems
+from model_training.strict_model import StrictModel, describe_errors
 from service.segmentation.labels import Region
+
+RECIPES = Path(__file__).parent / "recipes"  # bundled
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 
 
-class Network(Table):
-    """Which networks, of which size, look at what."""
+class Network(StrictModel):
+    """The networks: their outputs, size and input."""
 
     outputs: Literal["one per region", "three in one"]  # the paper's 2C and 3C (section III.B)
     width: Positive
     depth: Positive
-    slice_offsets: tuple[int, ...] = (0,)  # slices that a network sees, relative to the one that it segments, in mm
+    slice_offsets: tuple[int, ...] = (0,)  # input slices relative to the slice to segment, in mm
 
     @property
     def regions(self) -> list[tuple[Region, ...]]:
@@ -28,48 +30,48 @@ class Network(Table):
         return [tuple(Region)] if self.outputs == "three in one" else [(region,) for region in Region]
 
 
-class Training(Table):
+class Training(StrictModel):
     """How the networks are trained."""
 
     epochs: Positive
-    batch: Positive
+    batch: Positive  # slices in a batch
     optimiser: Literal["adam"] = "adam"
     learning_rate: Annotated[float, Field(gt=0)]
-    schedule: Literal["constant", "one cycle"]  # with one cycle, the learning rate is its peak
-    loss: Literal["dice", "batch dice", "batch dice + cross-entropy"]  # equation (1), equation (2), ours
-    background_share: Probability = 1.0  # of the slices without tumour, drawn anew each epoch
-    averaging: Probability = 0.0  # decay, per step, of the moving average of the weights that is kept
+    schedule: Literal["constant", "one cycle"]  # with "one cycle", learning_rate is the peak
+    loss: Literal["dice", "batch dice", "batch dice + cross-entropy"]  # equation (1), equation (2), not in the paper
+    background_share: Probability = 1.0  # fraction of the slices without tumour, a new random selection each epoch
+    ema_decay: Probability = 0.0  # decay per step of the moving average of the weights; the average is saved
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    frame: tuple[Positive, Positive] | None = None  # height and width of a training slice; the largest brain's if none
+    patch_size: tuple[Positive, Positive] | None = None  # height and width; by default those of the largest brain
     validate_every: Positive = 1  # epochs
-    goes_on: bool = False  # from the weights of another run, without which it would not come far
+    warm_start: bool = False  # whether the recipe needs initial weights from another run
     seed: int
 
 
-class Augmentation(Table):
-    """Which augmentations, and how often: the probability for a slice, 0 for never."""
+class Augmentation(StrictModel):
+    """Augmentations; a number is the probability that one is applied to a slice."""
 
-    copies: Positive = 1  # of each slice in an epoch
-    fresh: bool = False  # whether each epoch makes new copies, or sees the same ones again
+    copies: Positive = 1  # augmented copies of each slice in an epoch
+    new_each_epoch: bool = False  # whether each epoch makes new copies instead of repeating the same ones
     spatial: bool = False  # Table I without its last row
-    elastic: bool = False  # the last row of Table I
+    elastic: bool = False  # the last row of Table I; requires spatial
     contrast: Probability = 0.0
     gamma: Probability = 0.0
     bias_field: Probability = 0.0
     noise: Probability = 0.0
     blur: Probability = 0.0
-    transplant: Probability = 0.0  # of another slice's tumour
+    transplant: Probability = 0.0  # paste the tumour of another slice
 
 
-class About(Table):
-    """What the card says about data and use."""
+class About(StrictModel):
+    """Licence and use, copied to the model card."""
 
     licence: str
     attribution: str
     intended_use: str
 
 
-class Recipe(Table):
+class Recipe(StrictModel):
     """All tables of a recipe."""
 
     name: str
@@ -80,10 +82,23 @@ class Recipe(Table):
     about: About
 
 
-def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
-    """The recipe in a TOML file, with changes such as `training.epochs=5`.
+def bundled_recipes() -> list[str]:
+    """Names of the bundled recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
-    Raises ValueError that names every key that is missing, unknown or out of range.
+
+def find_recipe(name: str) -> Path:
+    """Find a recipe's file by the name of a bundled recipe or by path. Raises ValueError if there is none."""
+    for path in (RECIPES / f"{name}.toml", Path(name)):
+        if path.is_file():
+            return path
+    raise ValueError(f"recipe: expected a TOML file or one of {', '.join(bundled_recipes())}; found {name}")
+
+
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a TOML file and apply changes such as `training.epochs=5`.
+
+    Raises ValueError that names every missing, unknown or invalid key.
     """
     entries = _parse(path.name, path.read_text())
     for change in changes:
@@ -91,7 +106,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(entries)
     except ValidationError as error:
-        raise ValueError(f"{path.name}: {problems(error)}") from error
+        raise ValueError(f"{path.name}: {describe_errors(error)}") from error
 
 
 def _parse(source: str, text: str) -> dict[str, Any]:

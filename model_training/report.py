@@ -1,4 +1,4 @@
-"""One page on what several runs reached: a table in the shape of the paper's Table II, every case, and figures."""
+"""Report on one or several evaluated runs: a table like Table II of the paper, all cases, and figures."""
 
 import json
 from collections.abc import Mapping
@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, median
 
-from model_training.evaluate import SCORES, CaseScore, Evaluation, mean_score
+from model_training.evaluate import METRICS, CaseResult, Evaluation, mean_score
 from service.segmentation.labels import Region
 
-# Table II of the paper: 37 test cases of BraTS 2020, trained on 295; 630 MB and about 2 s a case on a GTX 1050 Ti.
+# Table II of the paper: 37 test cases of BraTS 2020, trained on 295; 630 MB and about 2 s per case on a GTX 1050 Ti.
 PUBLISHED = {
     "U-Net 3C": (0.884, 0.867, 0.813),
     "U-Net 2C": (0.900, 0.877, 0.813),
@@ -28,10 +28,10 @@ Evaluations = Mapping[str, Evaluation]  # by method
 
 
 def write_report(folder: Path, evaluations: Evaluations, subset: str) -> None:
-    """Write report.md, which shows the figures that are in the folder, and the same numbers as report.json."""
+    """Write report.md, with those of the FIGURES that are in the folder, and report.json with the same numbers."""
     for method, evaluation in evaluations.items():
         if not evaluation.of(subset):
-            raise ValueError(f"{method}: expected scores of {subset} cases, found none")
+            raise ValueError(f"{method}: expected results of {subset} cases, found none")
     sections = [
         f"# Segmentation of {len(next(iter(evaluations.values())).of(subset))} {subset} cases",
         _methods_table(evaluations, subset),
@@ -41,7 +41,7 @@ def write_report(folder: Path, evaluations: Evaluations, subset: str) -> None:
     (folder / "report.md").write_text("\n\n".join(sections) + "\n")
     numbers = {
         "subset": subset,
-        "means": {method: _means(evaluation.of(subset)) for method, evaluation in evaluations.items()},
+        "means": {method: _mean_scores(evaluation.of(subset)) for method, evaluation in evaluations.items()},
         "evaluations": {method: asdict(evaluation) for method, evaluation in evaluations.items()},
         "published": {method: dict(zip(Region, dice, strict=True)) for method, dice in PUBLISHED.items()},
     }
@@ -49,7 +49,7 @@ def write_report(folder: Path, evaluations: Evaluations, subset: str) -> None:
 
 
 def _methods_table(evaluations: Evaluations, subset: str) -> str:
-    rows = ["| method | WT | TC | ET | device | memory (MiB) | seconds a case |", "|---|---|---|---|---|---|---|"]
+    rows = ["| method | WT | TC | ET | device | memory (MiB) | seconds per case |", "|---|---|---|---|---|---|---|"]
     for method, evaluation in evaluations.items():
         cases = evaluation.of(subset)
         dice = " | ".join(f"{mean_score(cases, region, 'dice'):.3f}" for region in Region)
@@ -60,35 +60,35 @@ def _methods_table(evaluations: Evaluations, subset: str) -> str:
         dice = " | ".join(f"{value:.3f}" for value in published)
         rows.append(f"| *{method}, published* | {dice} | GTX 1050 Ti | {PUBLISHED_MEMORY_MIB} | {PUBLISHED_SECONDS} |")
     note = (
-        "Mean Dice by equation (3). Memory is the peak of the evaluating process (on a GPU, of what torch allocated "
-        "there); seconds are the median from the bytes of a case's files to masks and scores. The published rows are "
-        "Table II of the paper: 37 cases of BraTS 2020, networks of width 64 trained on 295."
+        "Mean Dice by equation (3). Memory is the peak of the evaluating process (on a GPU, of the memory that torch "
+        "allocated). Seconds are the median time from the bytes of a case's files to masks and scores. The published "
+        "rows are Table II of the paper: 37 cases of BraTS 2020, networks of width 64 trained on 295 cases."
     )
     return "\n".join(rows) + f"\n\n{note}"
 
 
-def _cases_section(method: str, cases: list[CaseScore]) -> str:
-    """Every case of one method, the one with the worst mean Dice first."""
+def _cases_section(method: str, cases: list[CaseResult]) -> str:
+    """All cases of one method, sorted by ascending mean Dice."""
     rows = [
-        f"## {method}, the worst case first",
+        f"## {method}, worst case first",
         "",
         "| case | region | Dice | sensitivity | specificity | HD95 (mm) | volume (ml) | true volume (ml) |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for case in sorted(cases, key=_mean_dice_of_regions):
-        for region, score in case.regions.items():
-            agreement = score.agreement
+    for case in sorted(cases, key=_mean_dice):
+        for region, result in case.regions.items():
+            scores = result.scores
             rows.append(
-                f"| {case.name} | {region} | {agreement.dice:.3f} | {agreement.sensitivity:.3f} "
-                f"| {agreement.specificity:.4f} | {agreement.hd95_mm:.1f} | {score.volume_ml:.1f} "
-                f"| {score.true_volume_ml:.1f} |"
+                f"| {case.name} | {region} | {scores.dice:.3f} | {scores.sensitivity:.3f} "
+                f"| {scores.specificity:.4f} | {scores.hd95_mm:.1f} | {result.volume_ml:.1f} "
+                f"| {result.true_volume_ml:.1f} |"
             )
     return "\n".join(rows)
 
 
-def _means(cases: list[CaseScore]) -> dict[Region, dict[str, float]]:
-    return {region: {score: mean_score(cases, region, score) for score in SCORES} for region in Region}
+def _mean_scores(cases: list[CaseResult]) -> dict[Region, dict[str, float]]:
+    return {region: {metric: mean_score(cases, region, metric) for metric in METRICS} for region in Region}
 
 
-def _mean_dice_of_regions(case: CaseScore) -> float:
-    return mean(score.agreement.dice for score in case.regions.values())
+def _mean_dice(case: CaseResult) -> float:
+    return mean(result.scores.dice for result in case.regions.values())

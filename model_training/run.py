@@ -1,4 +1,4 @@
-"""The folder of a run: what it is made of, and each network's log, scalars and state to go on from."""
+"""Folder of a run: its inputs, and for each network the log, the TensorBoard scalars and the state for resuming."""
 
 import json
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-SECONDS_BETWEEN_STATES = 300.0
+SECONDS_BETWEEN_SAVES = 300.0
 
 
 class Stateful(Protocol):
-    """What has a state to keep: a network, an optimiser, a schedule."""
+    """An object with a state to save and restore: a network, an optimiser, a schedule."""
 
     def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
     def load_state_dict(self, state: dict[str, Any], /) -> object: ...  # noqa: D102
@@ -22,63 +22,63 @@ class Stateful(Protocol):
 
 @dataclass
 class Progress:
-    """How far a run has come."""
+    """Progress of a network's training."""
 
-    epoch: int = 0  # epochs done
-    step: int = 0  # steps done of the epoch that is going on
+    epoch: int = 0  # completed epochs
+    step: int = 0  # completed steps of the current epoch
     losses: list[float] = field(default_factory=list)  # of those steps
-    seconds: float = 0.0  # that those steps took
+    seconds: float = 0.0  # duration of those steps
     best_dice: float = -1.0  # mean over the validation cases
-    log: list[dict[str, float]] = field(default_factory=list)  # an entry an epoch
+    log: list[dict[str, float]] = field(default_factory=list)  # one entry for each epoch
 
-    def close_epoch(self) -> None:
-        """Count an epoch whose steps are all done."""
+    def finish_epoch(self) -> None:
+        """Count the current epoch as completed."""
         self.epoch, self.step, self.losses, self.seconds = self.epoch + 1, 0, [], 0.0
 
 
-def claim_folder(folder: Path, inputs: Mapping[str, Any]) -> None:
-    """Write what a run is made of, as JSON by file name. Raises ValueError where the folder is that of another run."""
+def write_inputs(folder: Path, inputs: Mapping[str, Any]) -> None:
+    """Write the inputs of a run as JSON, by file name. Raises ValueError if the folder has a run with other inputs."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in inputs.items():
         path, text = folder / name, json.dumps(value, indent=2) + "\n"
         if path.exists() and path.read_text() != text:
-            raise ValueError(f"{folder}: expected the run of this {path.stem}, found another; choose a new folder")
+            raise ValueError(f"{folder}: expected a run with the same {name}, found another; choose a new folder")
         path.write_text(text)
 
 
 class RunFolder:
-    """Keeps one network's run on disk."""
+    """Saves and restores the training of one network."""
 
-    def __init__(self, run: Path, network: str, parts: Mapping[str, Stateful]) -> None:
+    def __init__(self, run: Path, network: str, components: Mapping[str, Stateful]) -> None:
         self.weights = run / "weights"  # of all networks of the run
         self._folder = run / network
-        self._parts = parts
-        self._saved = monotonic()
+        self._components = components
+        self._last_save = monotonic()
 
     def restore(self) -> Progress:
-        """The parts brought to where an interrupted run left them, and its progress; that of a new run otherwise."""
+        """Load the saved state into the components and return the progress; without a saved state, start at zero."""
         path = self._folder / "state.pt"
         if not path.exists():
             return Progress()
         state = torch.load(path, weights_only=True, map_location="cpu")
-        for name, part in self._parts.items():
-            part.load_state_dict(state[name])
+        for name, component in self._components.items():
+            component.load_state_dict(state[name])
         return Progress(**state["progress"])
 
-    def is_due(self) -> bool:
-        """Whether so much time has passed that the state should be saved."""
-        return monotonic() - self._saved > SECONDS_BETWEEN_STATES
+    def is_save_due(self) -> bool:
+        """Whether the last save was more than SECONDS_BETWEEN_SAVES ago."""
+        return monotonic() - self._last_save > SECONDS_BETWEEN_SAVES
 
     def save(self, progress: Progress) -> None:
-        """Keep parts and progress, all or nothing."""
+        """Save the state of the components and the progress atomically."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        state = {name: part.state_dict() for name, part in self._parts.items()}
+        state = {name: component.state_dict() for name, component in self._components.items()}
         torch.save(state | {"progress": asdict(progress)}, self._folder / "state.partial")
         (self._folder / "state.partial").replace(self._folder / "state.pt")
-        self._saved = monotonic()
+        self._last_save = monotonic()
 
     def write_log(self, progress: Progress) -> None:
-        """The log as log.jsonl, a line an epoch, and its last entry as scalars for TensorBoard."""
+        """Write the log as log.jsonl, one line for each epoch, and its last entry as TensorBoard scalars."""
         lines = [json.dumps(entry) + "\n" for entry in progress.log]
         (self._folder / "log.jsonl").write_text("".join(lines))
         entry = progress.log[-1]

@@ -1,12 +1,9 @@
-"""Training the networks of a recipe: one run, read from top to bottom."""
+"""Training of the networks of a recipe, in the order in which it happens."""
 
-import hashlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,104 +14,90 @@ from tqdm import tqdm
 
 from model_training import processes
 from model_training.augmentation import augment
-from model_training.augmentation.draws import Draws
-from model_training.average import growing_average
-from model_training.loss import loss_of
-from model_training.prepare import CachedCase, Cases
+from model_training.augmentation.random_streams import RandomStreams
+from model_training.ema import ema_update
+from model_training.initial_weights import initial_state
+from model_training.loss import compute_loss
+from model_training.prepare import Cases
+from model_training.provenance import Provenance
 from model_training.recipe import Recipe
-from model_training.run import Progress, RunFolder, Stateful, claim_folder
-from model_training.slices import Sample, SliceSet, truth_channels
-from model_training.start import starting_weights
-from service.segmentation.card import Card
-from service.segmentation.labels import Region, region_masks
-from service.segmentation.measure import dice
+from model_training.run import Progress, RunFolder, Stateful, write_inputs
+from model_training.slices import Sample, SliceDataset, truth_channels
+from model_training.validation import save_if_best
+from service.segmentation.labels import Region
 from service.segmentation.model import Checkpoint, Model
 from service.segmentation.network import UNet, place
-from service.segmentation.predict import predict_masks
-from service.segmentation.weights import save_checkpoint
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def train(recipe: Recipe, cases: Cases, run: Path, device: torch.device, start: Model | None = None) -> None:
-    """Train every network of a recipe on the training cases, from random weights or from those of `start`.
+def train(recipe: Recipe, cases: Cases, run: Path, device: torch.device, initial_weights: Model | None = None) -> None:
+    """Train every network of a recipe on the training cases, from random or from initial weights.
 
-    Of each the epoch with the best mean Dice over the validation cases is kept, the last one where there are none. The
-    folder `run` gets the recipe, the split, the weights with their cards, and a folder for each network with log,
-    scalars and state. The same call goes on with a run that was interrupted.
-    Raises ValueError where the folder holds another run, and where recipe and data or start do not fit.
+    For each network the weights of the epoch with the best mean Dice on the validation cases are saved; without
+    validation cases, those of the last epoch. The folder `run` receives the recipe, the split, the weights with their
+    model cards, and for each network a folder with log, scalars and state. Call it again to resume an interrupted run.
+    Raises ValueError if the folder contains another run, or if the recipe does not fit the data or the initial weights.
     """
-    if recipe.training.goes_on and not start:
-        raise ValueError(f"{recipe.name}: expected weights to go on from (--from FOLDER), found none")
+    if recipe.training.warm_start and not initial_weights:
+        raise ValueError(f"{recipe.name}: expected initial weights (--initial-weights WEIGHTS), found none")
+    provenance = Provenance(recipe, cases, initial_weights)
     if processes.rank() == 0:
-        claim_folder(
-            run,
-            {
-                "recipe.json": recipe.model_dump(mode="json"),
-                "split.json": _names(cases),
-                "start.json": _origin(start) if start else None,
-            },
-        )
+        write_inputs(run, provenance.run_inputs())
     for regions in recipe.network.regions:
-        NetworkRun(recipe, regions, cases, device, start).train(run)
+        NetworkRun(provenance, regions, device).train(run)
 
 
 class NetworkRun:
-    """The training of one network."""
+    """Training of one network."""
 
-    def __init__(
-        self, recipe: Recipe, regions: tuple[Region, ...], cases: Cases, device: torch.device, start: Model | None
-    ) -> None:
-        self.recipe, self.regions, self.cases, self.device, self.start = recipe, regions, cases, device, start
-        self.slices = SliceSet(cases["train"], recipe)
-        self.steps = self._steps_of_an_epoch()
+    def __init__(self, provenance: Provenance, regions: tuple[Region, ...], device: torch.device) -> None:
+        self.provenance, self.regions, self.device = provenance, regions, device
+        self.settings = provenance.recipe.training
+        self.slices = SliceDataset(provenance.cases["train"], provenance.recipe)
+        self.steps = self.slices.steps_per_epoch()
 
-        torch.manual_seed(recipe.training.seed)
-        card = self.card(epoch=0)
+        torch.manual_seed(self.settings.seed)
+        card = provenance.card(regions, epochs=0, steps=0)
         network = UNet(card.out_channels, card.width, card.depth, card.in_channels)
-        if start:
-            network.load_state_dict(starting_weights(start, card))
+        if provenance.initial_weights:
+            network.load_state_dict(initial_state(provenance.initial_weights, card))
         self.network = place(network, device)
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=growing_average(recipe.training.averaging), use_buffers=True
-        )
-        self.shared = processes.share(self.network)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.training.learning_rate)
+        self.ema = AveragedModel(self.network, multi_avg_fn=ema_update(self.settings.ema_decay), use_buffers=True)
+        self.distributed = processes.distribute(self.network)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=self.settings.learning_rate)
         self.schedule = self._schedule()
-        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.training.precision == "float16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.settings.precision == "float16")
 
     def train(self, run: Path) -> None:
-        """All epochs, from where an interrupted run left off."""
-        folder = RunFolder(run, "-".join(self.regions).lower(), self._parts())
-        epochs = self.recipe.training.epochs
+        """Train all epochs, or those that an interrupted run has left."""
+        name, epochs = "-".join(self.regions), self.settings.epochs
+        folder = RunFolder(run, name.lower(), self._components())
         progress = folder.restore()
         with tqdm(
-            desc="-".join(self.regions),
+            desc=name,
             total=epochs * self.steps,
             initial=progress.epoch * self.steps + progress.step,
             unit="step",
-            mininterval=0.5 if sys.stderr.isatty() else 60,  # a log file wants few lines
+            mininterval=0.5 if sys.stderr.isatty() else 60,  # few lines in a log file
             maxinterval=60,
             disable=processes.rank() > 0,
         ) as bar:
             while progress.epoch < epochs:
-                for loss in self._rest_of_epoch(progress):
+                for loss in self._remaining_steps(progress):
                     bar.update()
                     bar.set_postfix(epoch=progress.epoch + 1, loss=f"{loss:.3f}", refresh=False)
-                    if processes.rank() == 0 and folder.is_due():
+                    if processes.rank() == 0 and folder.is_save_due():
                         folder.save(progress)
-                self._close_epoch(progress, folder)
+                self._finish_epoch(progress, folder)
 
-    def _rest_of_epoch(self, progress: Progress) -> Iterator[float]:
-        """The steps of an epoch that are still to be done; gives their losses."""
-        size = self.recipe.training.batch
-        order = self.slices.epoch(progress.epoch)[: self.steps * size]
-        batches = [order[first : first + size] for first in range(progress.step * size, len(order), size)]
-        mine = [batch[processes.rank() :: processes.count()] for batch in batches]
-        workers = 2 if self.device.type == "cuda" else 0  # a GPU should not wait; a CPU has no core to spare
+    def _remaining_steps(self, progress: Progress) -> Iterator[float]:
+        """Do the remaining steps of the current epoch and yield the loss of each."""
+        batches = self.slices.batches(progress.epoch)[progress.step :]
+        workers = 2 if self.device.type == "cuda" else 0  # keep a GPU busy; on a CPU they would compete for the cores
         started = monotonic() - progress.seconds
         self.network.train()
-        for sample in DataLoader(self.slices, batch_sampler=mine, num_workers=workers):
+        for sample in DataLoader(self.slices, batch_sampler=batches, num_workers=workers):
             loss = self.step(sample)
             progress.losses.append(loss)
             progress.step += 1
@@ -122,123 +105,61 @@ class NetworkRun:
             yield loss
 
     def step(self, sample: Sample) -> float:
-        """One step of gradient descent; gives the loss."""
-        draws = Draws(sample.seed.tolist(), self.device)
-        whole = sample.slices.to(self.device), sample.labels.to(self.device)
-        slices, labels = augment(*whole, self.slices.frame, self.recipe.augmentation, draws)
-        with self._precision():
-            logits = self.shared(slices.contiguous(memory_format=torch.channels_last))
-        loss = loss_of(self.recipe.training.loss, logits.float(), truth_channels(labels, self.regions))
+        """Do one optimiser step and return the loss."""
+        streams = RandomStreams(sample.seed.tolist(), self.device)
+        full_slices, full_labels = sample.slices.to(self.device), sample.labels.to(self.device)
+        augmentation = self.provenance.recipe.augmentation
+        slices, labels = augment(full_slices, full_labels, self.slices.patch_size, augmentation, streams)
+        with self._autocast():
+            logits = self.distributed(slices.contiguous(memory_format=torch.channels_last))
+        loss = compute_loss(self.settings.loss, logits.float(), truth_channels(labels, self.regions))
         self.optimiser.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.schedule.step()
-        self.average.update_parameters(self.network)
+        self.ema.update_parameters(self.network)
         return processes.mean_over_processes(loss)
 
-    def _close_epoch(self, progress: Progress, folder: RunFolder) -> None:
-        """Score the averaged weights, keep them if they are the best, and write state and log."""
+    def _finish_epoch(self, progress: Progress, folder: RunFolder) -> None:
+        """Validate the EMA weights, save them if they are the best so far, and write state and log."""
         entry = {
             "epoch": progress.epoch + 1,
             "loss": float(np.mean(progress.losses)),
             "learning_rate": float(self.schedule.get_last_lr()[0]),
             "seconds": progress.seconds,
         }
-        progress.close_epoch()
+        progress.finish_epoch()
         if processes.rank() == 0:
-            progress.log.append(entry | self._keep_if_best(progress, folder.weights))
+            model, cases = self._ema_model(progress.epoch), self.provenance.cases["validation"]
+            with self._autocast():
+                scores = save_if_best(model, cases, self.settings, progress, folder.weights)
+            progress.log.append(entry | scores)
             folder.save(progress)
             folder.write_log(progress)
         processes.wait_for_all()
 
-    def _keep_if_best(self, progress: Progress, weights: Path) -> dict[str, float]:
-        """Save the averaged weights if they are the best so far; gives the Dice of every validation case."""
-        candidate = Checkpoint(self.average.module.eval(), self.card(progress.epoch))
-        is_last = progress.epoch == self.recipe.training.epochs
-        if not self.cases["validation"]:
-            if is_last:
-                save_checkpoint(weights, candidate)
-            return {}
-        if not is_last and progress.epoch % self.recipe.training.validate_every:
-            return {}
-        scores = {
-            f"dice/{region}/{case.name}": score
-            for case in self.cases["validation"]
-            for region, score in self._dice(candidate, case).items()
-        }
-        mean = float(np.mean(list(scores.values())))
-        if mean > progress.best_dice:
-            progress.best_dice = mean
-            save_checkpoint(weights, candidate)
-        return {"dice": mean} | scores
+    def _ema_model(self, epochs: int) -> Model:
+        """The EMA weights with their model card after this many epochs."""
+        card = self.provenance.card(self.regions, epochs, epochs * self.steps)
+        return Model((Checkpoint(self.ema.module.eval(), card),), self.device)
 
-    def _dice(self, checkpoint: Checkpoint, case: CachedCase) -> dict[Region, float]:
-        """Dice of one subject in the precision of training: it ranks epochs and is not the figure to report."""
-        with self._precision():
-            masks = predict_masks(Model((checkpoint,), self.device), case.volumes).masks
-        truth = region_masks(case.labels.T)
-        return {region: dice(mask, truth[region]) for region, mask in masks.items()}
-
-    def card(self, epoch: int) -> Card:
-        """The card of the network after so many epochs."""
-        names = _names(self.cases)
-        return Card(
-            name=self.recipe.name,
-            version=self.recipe.version,
-            regions=self.regions,
-            width=self.recipe.network.width,
-            depth=self.recipe.network.depth,
-            slice_offsets=self.recipe.network.slice_offsets,
-            licence=self.recipe.about.licence,
-            attribution=self.recipe.about.attribution,
-            intended_use=self.recipe.about.intended_use,
-            training={
-                "recipe": self.recipe.model_dump(mode="json", exclude={"about"}),
-                "seed": self.recipe.training.seed,
-                "epochs": epoch,
-                "steps": epoch * self.steps,
-                "split_sha256": hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest(),
-                "cases": names["train"],
-                "chosen_on": names["validation"],
-            }
-            | ({"start": _origin(self.start)} if self.start else {}),
-        )
-
-    def _parts(self) -> dict[str, Stateful]:
-        """All that a run must have back to go on as if nothing had happened."""
+    def _components(self) -> dict[str, Stateful]:
+        """Everything that has a state, so that a resumed run gives the same result as an uninterrupted one."""
         return {
             "network": self.network,
-            "average": self.average,
+            "ema": self.ema,
             "optimiser": self.optimiser,
             "schedule": self.schedule,
             "scaler": self.scaler,
         }
 
-    def _steps_of_an_epoch(self) -> int:
-        """Whole batches only. Raises ValueError where there is none, or processes cannot share one alike."""
-        slices, batch = len(self.slices.epoch(0)), self.recipe.training.batch
-        if batch > slices or batch % processes.count():
-            raise ValueError(
-                f"batch: expected a multiple of {processes.count()} processes, at most {slices} slices; found {batch}"
-            )
-        return slices // batch
-
     def _schedule(self) -> LRScheduler:
-        settings = self.recipe.training
-        if settings.schedule == "constant":
+        if self.settings.schedule == "constant":
             return ConstantLR(self.optimiser, factor=1.0)
-        return OneCycleLR(self.optimiser, settings.learning_rate, total_steps=settings.epochs * self.steps)
+        return OneCycleLR(self.optimiser, self.settings.learning_rate, total_steps=self.settings.epochs * self.steps)
 
-    def _precision(self) -> torch.autocast:
-        """Mixed precision where the recipe asks for it."""
-        dtype = PRECISIONS[self.recipe.training.precision]
+    def _autocast(self) -> torch.autocast:
+        """Mixed precision if the recipe asks for it."""
+        dtype = PRECISIONS[self.settings.precision]
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
-
-
-def _origin(start: Model) -> dict[str, Any]:
-    return {"sha256": start.sha256, "training": [checkpoint.card.training for checkpoint in start.checkpoints]}
-
-
-def _names(cases: Cases) -> dict[str, list[str]]:
-    return {subset: [case.name for case in members] for subset, members in cases.items()}

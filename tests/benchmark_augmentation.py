@@ -9,8 +9,14 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from model_training.augmentation.draws import Draws, stream_seed
-from model_training.augmentation.spatial import ELASTIC_ALPHA, ELASTIC_SIGMA, random_affine, random_map, sample
+from model_training.augmentation.random_streams import RandomStreams, stream_seed
+from model_training.augmentation.spatial import (
+    ELASTIC_ALPHA,
+    ELASTIC_SIGMA,
+    interpolate,
+    random_affine,
+    random_sampling_grid,
+)
 
 SHAPE = (240, 240)  # a BraTS slice
 BATCH = 10
@@ -44,14 +50,14 @@ def seconds(
 
 def batched(slices: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The product's way."""
-    draws = Draws([stream_seed(0, f"slice {number}", 0) for number in range(BATCH)])
-    coordinates = random_map(SHAPE, SHAPE, True, draws)
-    return sample(slices, coordinates, "bilinear"), sample(labels, coordinates, "nearest")
+    streams = RandomStreams([stream_seed(0, f"slice {number}", 0) for number in range(BATCH)])
+    grid = random_sampling_grid(SHAPE, SHAPE, True, streams)
+    return interpolate(slices, grid, "bilinear"), interpolate(labels, grid, "nearest")
 
 
 def one_by_one(slices: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The usual way: a Gaussian filter and coordinates for each slice, an interpolation for each channel."""
-    affines, shifts = random_affine(SHAPE, Draws(range(BATCH)))
+    affines, shifts = random_affine(SHAPE, RandomStreams(range(BATCH)))
     random = np.random.default_rng(0)
     images, masks = np.empty(slices.shape, np.float32), np.empty(labels.shape, np.float32)
     middle = (np.array(SHAPE[::-1]) - 1) / 2

@@ -1,8 +1,11 @@
+import json
+
 import pytest
 from known_networks import save_model
 from tiny import SPLIT
 
 from model_training.evaluate import (
+    METRICS,
     evaluate,
     mean_score,
     print_table,
@@ -17,51 +20,74 @@ from service.segmentation.weights import load_model
 
 @pytest.fixture(scope="module")
 def evaluation(model, tiny_data):
-    """The known networks on the tiny data."""
+    """Evaluation of the known networks on the tiny data."""
     return evaluate(model, tiny_data, SPLIT)
 
 
-def test_validation_and_test_cases_are_scored_by_the_served_pipeline(evaluation, model, tiny_data):
+def test_validation_and_test_cases_have_the_scores_of_the_service_s_pipeline(evaluation, model, tiny_data):
     assert [(case.subset, case.name) for case in evaluation.cases] == [("validation", "three"), ("test", "four")]
     files = {path.name: path.read_bytes() for path in (tiny_data / "four").iterdir()}
     served = segment(files, model)
     [case] = evaluation.of("test")
     for region in Region:
-        assert case.regions[region].agreement == served.agreement[region]
+        assert case.regions[region].scores == served.agreement[region]
         assert case.regions[region].volume_ml == served.volumes_ml[region]
         assert case.regions[region].true_volume_ml > 0
 
 
 def test_time_and_memory_are_measured(evaluation):
-    assert all(case.seconds > 0 for case in evaluation.cases)
-    assert evaluation.peak_memory_mib > 50
+    assert all(0 < case.seconds < 60 for case in evaluation.cases)
+    assert 50 < evaluation.peak_memory_mib < 64 * 1024
 
 
-def test_an_evaluation_survives_its_file(evaluation, tmp_path):
+def test_an_evaluation_is_read_as_it_was_written(evaluation, tmp_path):
     write_evaluation(tmp_path / "evaluation.json", evaluation)
     assert read_evaluation(tmp_path / "evaluation.json") == evaluation
 
 
-def test_a_case_that_cannot_be_scored_is_named(model, tiny_data):
+def test_an_evaluation_in_another_format_is_rejected(evaluation, tmp_path):
+    path = tmp_path / "evaluation.json"
+    write_evaluation(path, evaluation)
+    path.write_text(path.read_text().replace('"scores"', '"agreement"'))
+    with pytest.raises(ValueError, match=r"expected the current format \('scores'\); run evaluate again"):
+        read_evaluation(path)
+    path.write_text(json.dumps({"cases": [], "model": "known"}))
+    with pytest.raises(ValueError, match="run evaluate again"):
+        read_evaluation(path)
+
+
+def test_a_case_that_cannot_be_evaluated_is_named(model, tiny_data):
     with pytest.raises(ValueError, match=r"^damaged: T1Gd, T2, FLAIR: missing"):
         evaluate(model, tiny_data, {"train": [], "validation": ["damaged"], "test": []})
     with pytest.raises(ValueError, match=r"^absent: "):
         evaluate(model, tiny_data, {"train": [], "validation": ["absent"], "test": []})
 
 
-def test_the_table_shows_cases_and_means(evaluation, capsys):
+def test_the_mean_of_a_score_is_over_cases(evaluation):
+    for metric in METRICS:
+        values = [getattr(case.regions[Region.ET].scores, metric) for case in evaluation.cases]
+        assert mean_score(evaluation.cases, Region.ET, metric) == pytest.approx(sum(values) / 2)
+
+
+def test_the_table_has_the_scores_of_every_case_and_their_means(evaluation, capsys):
     print_table(evaluation)
-    printed = capsys.readouterr().out
-    for line in ("three", "four", "mean of 1", "mean of 2", f"{mean_score(evaluation.cases, Region.WT, 'dice'):.3f}"):
-        assert line in printed
+    rows = {line[:32].strip(): line[32:].split() for line in capsys.readouterr().out.splitlines()[1:]}
+    subsets = ["validation three", "validation mean of 1", "test       four", "test       mean of 1"]
+    assert list(rows) == [*subsets, "all        mean of 2"]
+    [four] = evaluation.of("test")
+    dice = [f"{four.regions[region].scores.dice:.3f}" for region in Region]
+    assert rows["test       four"] == dice + [f"{four.regions[region].scores.hd95_mm:.1f}" for region in Region]
+    means = [f"{mean_score(evaluation.cases, region, 'dice'):.3f}" for region in Region]
+    assert rows["all        mean of 2"][:3] == means
 
 
-def test_cards_take_the_mean_scores(evaluation, model, tmp_path):
+def test_the_mean_scores_are_recorded_on_the_model_cards_and_the_weights_do_not_change(evaluation, model, tmp_path):
     folder = save_model(tmp_path, model)
     loaded = load_model(folder, model.device)
     record_scores(folder, loaded, evaluation)
     recorded = load_model(folder, model.device)
     assert recorded.sha256 == loaded.sha256
-    scores = recorded.checkpoints[0].card.scores["test"]
-    assert scores["cases"] == 1
-    assert scores["dice_WT"] == pytest.approx(mean_score(evaluation.of("test"), Region.WT, "dice"), abs=1e-4)
+    for checkpoint in recorded.checkpoints:
+        scores = checkpoint.card.scores["test"]
+        assert scores["cases"] == 1
+        assert scores["dice_WT"] == pytest.approx(mean_score(evaluation.of("test"), Region.WT, "dice"), abs=1e-4)

@@ -7,23 +7,23 @@ from model_training.split import SUBSETS, draw_split, patient_of, read_split, wr
 CASES = {f"BraTS20_Training_{number:03}": number % 10 != 0 for number in range(1, 370)}
 
 
-def test_a_drawn_split_has_the_sizes_of_the_paper():
+def test_a_random_split_has_the_sizes_of_the_paper():
     split = draw_split(CASES, seed=1)
     assert [len(split[subset]) for subset in SUBSETS] == [295, 37, 37]
     assert sorted(name for names in split.values() for name in names) == sorted(CASES)
 
 
-def test_cases_without_enhancing_tumour_are_shared_out_alike():
+def test_a_random_split_is_stratified_by_enhancing_tumour():
     split = draw_split(CASES, seed=1)
     assert [sum(not CASES[name] for name in split[subset]) for subset in SUBSETS] == [28, 4, 4]
 
 
-def test_the_seed_decides_the_split():
+def test_a_random_split_depends_on_the_seed_only():
     assert draw_split(CASES, seed=1) == draw_split(dict(reversed(CASES.items())), seed=1)
     assert draw_split(CASES, seed=1) != draw_split(CASES, seed=2)
 
 
-def test_scans_of_one_patient_stay_together():
+def test_all_scans_of_a_patient_are_in_the_same_subset():
     scans = {f"BraTS-GLI-{patient:05}-{scan:03}": True for patient in range(50) for scan in range(3)}
     split = draw_split(scans, seed=1)
     patients = {subset: {patient_of(name) for name in split[subset]} for subset in SUBSETS}
@@ -31,13 +31,13 @@ def test_scans_of_one_patient_stay_together():
     assert len(set.union(*patients.values())) == 50
 
 
-def test_names_before_2023_are_a_patient_each():
+def test_the_scan_number_is_removed_from_names_of_brats_2023_only():
     assert patient_of("BraTS20_Training_001") == "BraTS20_Training_001"
     assert patient_of("Brats18_TCIA01_425_1") == "Brats18_TCIA01_425_1"
     assert patient_of("BraTS-GLI-00002-001") == "BraTS-GLI-00002"
 
 
-def test_a_split_survives_its_file(tmp_path):
+def test_a_split_is_read_as_it_was_written(tmp_path):
     split = draw_split(CASES, seed=1)
     write_split(tmp_path / "split.json", split)
     assert read_split(tmp_path / "split.json") == split
@@ -46,12 +46,12 @@ def test_a_split_survives_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        ({"train": []}, "expected JSON with the lists"),
-        ({"train": ["one"], "validation": ["one"], "test": []}, "found twice: one"),
+        ({"train": []}, "expected JSON with the lists train, validation, test; validation: Field required"),
+        ({"train": ["one"], "validation": ["one"], "test": []}, "found duplicates: one"),
         ([], "expected JSON with the lists"),
     ],
 )
-def test_a_split_must_have_three_lists_and_no_case_twice(split, message, tmp_path):
+def test_a_split_with_a_missing_list_or_a_duplicate_case_is_rejected(split, message, tmp_path):
     (tmp_path / "split.json").write_text(json.dumps(split))
     with pytest.raises(ValueError, match=message):
         read_split(tmp_path / "split.json")

@@ -1,4 +1,4 @@
-"""A tiny training: a recipe of seconds, and BraTS folders made of phantoms."""
+"""A recipe that trains in seconds, and BraTS folders with phantoms."""
 
 from pathlib import Path
 
@@ -23,8 +23,8 @@ RECIPE = Recipe.model_validate(
             "schedule": "one cycle",
             "loss": "batch dice + cross-entropy",
             "background_share": 0.5,
-            "averaging": 0.5,
-            "frame": (96, 96),
+            "ema_decay": 0.5,
+            "patch_size": (96, 96),
             "seed": 1,
         },
         "augmentation": {"spatial": True, "contrast": 0.5},
@@ -34,14 +34,14 @@ RECIPE = Recipe.model_validate(
 
 
 def change(recipe: Recipe, table: str, **values: object) -> Recipe:
-    """A recipe with other values in one of its tables."""
+    """Return a copy of a recipe with other values in one of its tables."""
     entries = recipe.model_dump()
     entries[table] |= values
     return Recipe.model_validate(entries)
 
 
 def write_data(folder: Path) -> Path:
-    """Four phantoms of 14 axial slices each as BraTS folders, and a fifth that is damaged."""
+    """Write four BraTS folders, each with a phantom of 14 axial slices, and a damaged fifth."""
     for name, first_slice in FIRST_SLICES.items():
         affine = np.diag([-1.0, -1.0, 1.0, 1.0])
         affine[:3, 3] = -45, -30, first_slice
@@ -52,7 +52,7 @@ def write_data(folder: Path) -> Path:
 
 
 def write_case(folder: Path, volumes: dict[str, Volume]) -> None:
-    """One case folder."""
+    """Write one case folder."""
     folder.mkdir(parents=True)
     for name, content in encode_phantom(volumes).items():
         (folder / name.rpartition("/")[2]).write_bytes(content)

@@ -1,4 +1,4 @@
-"""Augmentation of a batch of slices, on whatever device trains."""
+"""Augmentation of a batch of slices, on the device that trains."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from model_training.augmentation import intensity
-from model_training.augmentation.draws import Draws
-from model_training.augmentation.spatial import random_map, sample
+from model_training.augmentation.random_streams import RandomStreams
+from model_training.augmentation.spatial import interpolate, random_sampling_grid
 from model_training.recipe import Augmentation
 from service.segmentation.case import Modality
 
-INTENSITY: dict[str, Callable[[Tensor, Draws], Tensor]] = {
+INTENSITY: dict[str, Callable[[Tensor, RandomStreams], Tensor]] = {
     "blur": intensity.blur,
     "noise": intensity.add_noise,
     "gamma": intensity.vary_gamma,
@@ -21,32 +21,33 @@ INTENSITY: dict[str, Callable[[Tensor, Draws], Tensor]] = {
 
 
 def augment(
-    slices: Tensor, labels: Tensor, frame: tuple[int, int], recipe: Augmentation, draws: Draws
+    slices: Tensor, labels: Tensor, patch_size: tuple[int, int], recipe: Augmentation, streams: RandomStreams
 ) -> tuple[Tensor, Tensor]:
-    """Slices (B, C, Y, X) and labels (B, 1, Y, X) in a frame (H, W), moved and shaded as the recipe says.
+    """Augment slices (B, C, Y, X) and labels (B, 1, Y, X) as the recipe says, and return patches (H, W) of them.
 
-    One interpolation, linear for the slices and nearest for the labels; without spatial augmentation the frame is cut
-    from the middle.
+    There is one interpolation, linear for the slices and nearest-neighbour for the labels. Without spatial augmentation
+    the patch is the centre of the slice.
     """
     if recipe.spatial:
-        coordinates = random_map(frame, (slices.shape[-2], slices.shape[-1]), recipe.elastic, draws)
-        slices, labels = sample(slices, coordinates, "bilinear"), sample(labels, coordinates, "nearest")
+        slice_shape = slices.shape[-2], slices.shape[-1]
+        grid = random_sampling_grid(patch_size, slice_shape, recipe.elastic, streams)
+        slices, labels = interpolate(slices, grid, "bilinear"), interpolate(labels, grid, "nearest")
     else:
-        slices, labels = cut(slices, frame), cut(labels, frame)
+        slices, labels = crop_or_pad(slices, patch_size), crop_or_pad(labels, patch_size)
     stacks = slices.unflatten(1, (-1, len(Modality)))
     for name, change in INTENSITY.items():
-        chosen = draws.chance(getattr(recipe, name))
-        if chosen.any():
-            stacks[chosen] = change(stacks[chosen], draws.of(chosen))
+        selected = streams.bernoulli(getattr(recipe, name))
+        if selected.any():
+            stacks[selected] = change(stacks[selected], streams.select(selected))
     return stacks.flatten(1, 2), labels
 
 
-def cut(images: Tensor, frame: tuple[int, int]) -> Tensor:
-    """The middle of images (B, C, Y, X) in a frame (H, W), with zeros around them where the frame is larger."""
-    (top, bottom), (left, right) = (_margins(*lengths) for lengths in zip(images.shape[-2:], frame, strict=True))
+def crop_or_pad(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
+    """Crop images (B, C, Y, X) to the central patch (H, W), with zero padding if the patch is larger."""
+    (top, bottom), (left, right) = (_margins(*lengths) for lengths in zip(images.shape[-2:], patch_size, strict=True))
     return functional.pad(images, (left, right, top, bottom))
 
 
-def _margins(length: int, frame: int) -> tuple[int, int]:
-    before = (frame - length) // 2
-    return before, frame - length - before
+def _margins(length: int, patch_length: int) -> tuple[int, int]:
+    before = (patch_length - length) // 2
+    return before, patch_length - length - before

@@ -1,25 +1,26 @@
-"""Random intensities, beyond the paper: scanners differ more than the z-score evens out.
+"""Random intensity changes (not in the paper): scanners differ by more than z-scores correct.
 
-Every function takes normalised slices (B, S, 4, H, W), S neighbouring slices of four modalities, and gives as many;
-the slices of one stack change alike, each modality by itself, and what is exactly zero, outside the brain, stays so.
+Every function takes normalised slices (B, S, 4, H, W), S neighbouring slices of four modalities, and returns the same
+shape. The slices of one stack change identically, the modalities independently. Pixels that are exactly zero, which are
+outside the brain, stay zero.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model_training.augmentation.draws import Draws
+from model_training.augmentation.random_streams import RandomStreams
 from service.segmentation.case import Modality
 
 MODALITIES = len(Modality)
 
-MAX_GAIN = 0.25  # natural logarithm
+MAX_LOG_GAIN = 0.25  # natural logarithm
 MAX_OFFSET = 0.25  # standard deviations of the brain
 
 GAMMA_RANGE = (0.5, 2.0)
-BLACK = -6.0  # the z-score that a power law takes for zero intensity: below any voxel of a brain
+BLACK = -6.0  # z-score taken as zero intensity for the power law: below any voxel of a brain
 
-BIAS_POINTS = 4  # along height and width: a field's free values
+BIAS_POINTS = 4  # control points of the field along height and width
 BIAS_STRENGTH = 0.15  # standard deviation of the field's natural logarithm
 MEAN_INTENSITY = 3.0  # of a brain in its standard deviations: a bias field multiplies intensities, not z-scores
 
@@ -28,24 +29,26 @@ BLUR_RANGE = (0.5, 1.5)  # sigma in pixels
 BLUR_RADIUS = 4
 
 
-def vary_contrast(slices: Tensor, draws: Draws) -> Tensor:
-    """A gain and an offset for each modality."""
-    gain, offset = (_each_modality(draws.uniform(-limit, limit, MODALITIES)) for limit in (MAX_GAIN, MAX_OFFSET))
-    return _within_brain(slices, slices * gain.exp() + offset)
+def vary_contrast(slices: Tensor, streams: RandomStreams) -> Tensor:
+    """Apply a random gain and offset to each modality."""
+    log_gain, offset = (
+        _per_modality(streams.uniform(-limit, limit, MODALITIES)) for limit in (MAX_LOG_GAIN, MAX_OFFSET)
+    )
+    return _within_brain(slices, slices * log_gain.exp() + offset)
 
 
-def vary_gamma(slices: Tensor, draws: Draws) -> Tensor:
-    """A power law for each modality, which leaves value and slope at the brain's mean as they are."""
+def vary_gamma(slices: Tensor, streams: RandomStreams) -> Tensor:
+    """Apply a power law to each modality that preserves value and slope at the mean of the brain."""
     low, high = GAMMA_RANGE
-    gamma = _each_modality(draws.uniform(low, high, MODALITIES))
+    gamma = _per_modality(streams.uniform(low, high, MODALITIES))
     relative = (1 - slices / BLACK).clamp(min=0)
     return _within_brain(slices, -BLACK * (relative**gamma - 1) / gamma)
 
 
-def add_bias_field(slices: Tensor, draws: Draws) -> Tensor:
-    """A smooth field that multiplies each modality's intensities, as an uneven coil does."""
+def add_bias_field(slices: Tensor, streams: RandomStreams) -> Tensor:
+    """Multiply the intensities of each modality by a smooth field, as an inhomogeneous receive coil does."""
     field = functional.interpolate(
-        draws.normal(MODALITIES, BIAS_POINTS, BIAS_POINTS),
+        streams.normal(MODALITIES, BIAS_POINTS, BIAS_POINTS),
         size=slices.shape[-2:],
         mode="bicubic",
         align_corners=True,
@@ -54,16 +57,16 @@ def add_bias_field(slices: Tensor, draws: Draws) -> Tensor:
     return _within_brain(slices, (slices + MEAN_INTENSITY) * factor - MEAN_INTENSITY)
 
 
-def add_noise(slices: Tensor, draws: Draws) -> Tensor:
-    """Gaussian noise, of another strength in each modality."""
-    strength = _each_modality(draws.uniform(0, MAX_NOISE, MODALITIES))
-    return _within_brain(slices, slices + strength * draws.normal(*slices.shape[1:]))
+def add_noise(slices: Tensor, streams: RandomStreams) -> Tensor:
+    """Add Gaussian noise, with a different random strength for each modality."""
+    strength = _per_modality(streams.uniform(0, MAX_NOISE, MODALITIES))
+    return _within_brain(slices, slices + strength * streams.normal(*slices.shape[1:]))
 
 
-def blur(slices: Tensor, draws: Draws) -> Tensor:
-    """A Gaussian blur within the slice, of another width in each modality, as of a coarser scan."""
+def blur(slices: Tensor, streams: RandomStreams) -> Tensor:
+    """Blur with a Gaussian within the slice, with a different random width for each modality, like a coarser scan."""
     low, high = BLUR_RANGE
-    sigma = draws.uniform(low, high, MODALITIES)
+    sigma = streams.uniform(low, high, MODALITIES)
     distance = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=sigma.device)
     kernels = (-0.5 * (distance / sigma[..., None]) ** 2).exp()  # (B, 4, K)
     kernels = (kernels / kernels.sum(dim=-1, keepdim=True))[:, None].expand(-1, slices.shape[1], -1, -1)
@@ -74,8 +77,8 @@ def blur(slices: Tensor, draws: Draws) -> Tensor:
     return _within_brain(slices, images.view_as(slices))
 
 
-def _each_modality(values: Tensor) -> Tensor:
-    """Values (B, 4) to be multiplied with slices (B, S, 4, H, W)."""
+def _per_modality(values: Tensor) -> Tensor:
+    """Reshape values (B, 4) so that they broadcast against slices (B, S, 4, H, W)."""
     return values[:, None, :, None, None]
 
 

@@ -1,4 +1,4 @@
-"""Table I of the paper: nine spatial transforms of a slice, composed into one coordinate map, interpolated once."""
+"""Table I of the paper: nine spatial transforms of a slice, composed into one sampling grid and one interpolation."""
 
 from functools import lru_cache
 from math import pi
@@ -9,39 +9,41 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from model_training.augmentation.draws import Draws
+from model_training.augmentation.random_streams import RandomStreams
 
 FLIP_PROBABILITY = 0.5
-MAX_SHIFT = 0.1  # of the slice's height and width
+MAX_SHIFT = 0.1  # fraction of the slice's height and width
 MAX_SCALE = 0.1
 MAX_SHEAR = 0.05
 MAX_ROTATION = 15 * pi / 180
-ELASTIC_ALPHA = 600.0  # factor on the smoothed noise, which gives displacements of about 3 pixels
+ELASTIC_ALPHA = 600.0  # scales the smoothed noise to displacements of about 3 pixels
 ELASTIC_SIGMA = 30.0  # pixels
-WEAKEST_WAVE = 1e-3  # of what it was before the filter
+MIN_SINGULAR_VALUE = 1e-3  # of the Gaussian filter; weaker modes are discarded
 
 
-def random_map(frame: tuple[int, int], slice_shape: tuple[int, int], elastic: bool, draws: Draws) -> Tensor:
-    """A map of random flip, shift, scale, shear, rotation and, if wanted, elastic deformation.
+def random_sampling_grid(
+    patch_size: tuple[int, int], slice_shape: tuple[int, int], elastic: bool, streams: RandomStreams
+) -> Tensor:
+    """Draw a sampling grid with random flip, shift, scale, shear, rotation and, optionally, elastic deformation.
 
-    A map (B, 2, H, W) says for each pixel of a frame (H, W) where in the slice it comes from: (x, y), from -1 to 1
-    across the slice.
+    A sampling grid (B, 2, H, W) holds for each pixel of a patch (H, W) the position in the slice to sample: (x, y),
+    each from -1 to 1 across the slice.
     """
-    affine, shift = random_affine(slice_shape, draws)
-    coordinates = centred_grid(frame).to(affine.device).expand(len(affine), -1, -1, -1)
+    affine, shift = random_affine(slice_shape, streams)
+    coordinates = centred_coordinates(patch_size).to(affine.device).expand(len(affine), -1, -1, -1)
     if elastic:
-        coordinates = random_displacement(frame, draws).add_(coordinates)
+        coordinates = random_displacement(patch_size, streams).add_(coordinates)
     return apply_affine(affine, shift, coordinates, slice_shape)
 
 
-def random_affine(slice_shape: tuple[int, int], draws: Draws) -> tuple[Tensor, Tensor]:
-    """Matrices (B, 2, 2) on (x, y), of flip, scale, shear and rotation, and shifts (B, 2) in pixels."""
+def random_affine(slice_shape: tuple[int, int], streams: RandomStreams) -> tuple[Tensor, Tensor]:
+    """Draw matrices (B, 2, 2) on (x, y), with flip, scale, shear and rotation, and shifts (B, 2) in pixels."""
     height, width = slice_shape
-    flip = 1 - 2 * draws.chance(FLIP_PROBABILITY).float()
-    scale = draws.uniform(1 - MAX_SCALE, 1 + MAX_SCALE, 2)
-    shear = draws.uniform(-MAX_SHEAR, MAX_SHEAR, 2)
-    angle = draws.uniform(-MAX_ROTATION, MAX_ROTATION)
-    shift = draws.uniform(-MAX_SHIFT, MAX_SHIFT, 2) * torch.tensor([width, height], device=scale.device)
+    flip = 1 - 2 * streams.bernoulli(FLIP_PROBABILITY).float()
+    scale = streams.uniform(1 - MAX_SCALE, 1 + MAX_SCALE, 2)
+    shear = streams.uniform(-MAX_SHEAR, MAX_SHEAR, 2)
+    angle = streams.uniform(-MAX_ROTATION, MAX_ROTATION)
+    shift = streams.uniform(-MAX_SHIFT, MAX_SHIFT, 2) * torch.tensor([width, height], device=scale.device)
     one = torch.ones_like(angle)
     flips = torch.diag_embed(torch.stack([flip, one], dim=1))
     scales = torch.diag_embed(scale)
@@ -51,44 +53,44 @@ def random_affine(slice_shape: tuple[int, int], draws: Draws) -> tuple[Tensor, T
 
 
 def apply_affine(affine: Tensor, shift: Tensor, coordinates: Tensor, slice_shape: tuple[int, int]) -> Tensor:
-    """The map (B, 2, H, W) of coordinates (B, 2, H, W) in pixels after matrices (B, 2, 2) and shifts (B, 2)."""
+    """Apply matrices (B, 2, 2) and shifts (B, 2) to coordinates (B, 2, H, W) in pixels; return the sampling grid."""
     height, width = slice_shape
     relative = torch.tensor([2 / width, 2 / height], device=affine.device)[:, None]
     return torch.baddbmm(shift[..., None] * relative, affine * relative, coordinates.flatten(2)).view_as(coordinates)
 
 
-def random_displacement(frame: tuple[int, int], draws: Draws) -> Tensor:
-    """An elastic displacement (B, 2, H, W) in pixels (Simard et al. 2003).
+def random_displacement(patch_size: tuple[int, int], streams: RandomStreams) -> Tensor:
+    """Draw an elastic displacement (B, 2, H, W) in pixels (Simard et al. 2003).
 
-    Uniform noise between -1 and 1 at each pixel, smoothed by a Gaussian of ELASTIC_SIGMA, times ELASTIC_ALPHA. So wide
-    a filter leaves but a few waves along each axis, and the strength of each in such noise is normal with the noise's
-    variance of 1/3; so these are drawn, and no pixel is filtered.
+    The method: uniform noise between -1 and 1 at each pixel, smoothed by a Gaussian of ELASTIC_SIGMA, times
+    ELASTIC_ALPHA. A filter this wide passes only a few modes along each axis, and the coefficients of these modes are
+    normally distributed with the variance of the noise, 1/3. So this draws the coefficients and filters no pixels.
     """
-    waves_y, waves_x = (smooth_waves(length).to(draws.device) for length in frame)  # (H, R), (W, S)
-    strengths = draws.normal(2, waves_y.shape[1], waves_x.shape[1]) / 3**0.5
-    return ELASTIC_ALPHA * waves_y @ strengths @ waves_x.T
+    modes_y, modes_x = (gaussian_filter_modes(length).to(streams.device) for length in patch_size)  # (H, R), (W, S)
+    coefficients = streams.normal(2, modes_y.shape[1], modes_x.shape[1]) / 3**0.5
+    return ELASTIC_ALPHA * modes_y @ coefficients @ modes_x.T
 
 
 @lru_cache
-def smooth_waves(length: int) -> Tensor:
-    """What a Gaussian filter of ELASTIC_SIGMA, mirrored at the ends, leaves of an axis: waves (length, R).
+def gaussian_filter_modes(length: int) -> Tensor:
+    """Modes (length, R) of a Gaussian filter of ELASTIC_SIGMA along an axis with reflecting ends.
 
-    They are the filter's orthogonal parts, each times what the filter leaves of it; the weakest are left out, which
-    moves no pixel by more than a few hundredths.
+    These are the left singular vectors of the filter, each scaled by its singular value. Modes below
+    MIN_SINGULAR_VALUE are discarded, which displaces no pixel by more than a few hundredths.
     """
-    filtered = torch.from_numpy(ndimage.gaussian_filter1d(np.eye(length), ELASTIC_SIGMA, axis=0))
-    waves, remaining, _ = torch.linalg.svd(filtered)
-    smoothed: Tensor = waves * remaining
-    return smoothed[:, remaining > WEAKEST_WAVE].float()
+    gaussian_filter = torch.from_numpy(ndimage.gaussian_filter1d(np.eye(length), ELASTIC_SIGMA, axis=0))
+    vectors, singular_values, _ = torch.linalg.svd(gaussian_filter)
+    modes: Tensor = vectors * singular_values
+    return modes[:, singular_values > MIN_SINGULAR_VALUE].float()
 
 
-def sample(images: Tensor, coordinates: Tensor, mode: str) -> Tensor:
-    """Images (B, C, Y, X) interpolated, `bilinear` or `nearest`, at a map (B, 2, H, W); zero beyond their edges."""
-    grid = coordinates.permute(0, 2, 3, 1)
+def interpolate(images: Tensor, sampling_grid: Tensor, mode: str) -> Tensor:
+    """Interpolate images (B, C, Y, X) at a sampling grid (B, 2, H, W), `bilinear` or `nearest`; zero outside them."""
+    grid = sampling_grid.permute(0, 2, 3, 1)
     return functional.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
-def centred_grid(frame: tuple[int, int]) -> Tensor:
-    """The (x, y) of each pixel of a frame (H, W) in pixels from its centre, (2, H, W)."""
-    y, x = torch.meshgrid(*(torch.arange(length) - (length - 1) / 2 for length in frame), indexing="ij")
+def centred_coordinates(patch_size: tuple[int, int]) -> Tensor:
+    """Coordinates (x, y) of each pixel of a patch (H, W), in pixels from its centre, (2, H, W)."""
+    y, x = torch.meshgrid(*(torch.arange(length) - (length - 1) / 2 for length in patch_size), indexing="ij")
     return torch.stack([x, y])

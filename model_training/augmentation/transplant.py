@@ -1,19 +1,22 @@
-"""Lesion transplantation, beyond the paper: another patient's tumour pasted into a slice that has none there."""
+"""Lesion transplantation (not in the paper): paste the tumour of another case into a slice."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-SEAM = 5  # pixels over which the donor fades into the host
+from service.segmentation.labels import BACKGROUND
+
+BLENDING_WIDTH = 5  # pixels over which the donor slice fades into the host slice
 
 
 def transplant(slices: Tensor, labels: Tensor, donor_slices: Tensor, donor_labels: Tensor) -> tuple[Tensor, Tensor]:
-    """A slice (C, H, W) and its labels (1, H, W) with the donor's tumour at its own place, within a soft seam.
+    """Paste the donor's tumour into a slice (C, H, W) and its labels (1, H, W), at the same position, blended.
 
-    Only where host and donor both have brain; a host that has a tumour of its own keeps what the new one leaves of it.
+    Only pixels that are brain in both slices change. Where the donor's tumour covers a tumour of the host, it replaces
+    it.
     """
     both_brain = ((slices != 0).any(dim=0) & (donor_slices != 0).any(dim=0))[None]
-    lesion = (donor_labels > 0) & both_brain
-    seam = functional.avg_pool2d(lesion.float(), SEAM, stride=1, padding=SEAM // 2) * both_brain
-    share = torch.maximum(seam, lesion.float())
-    return slices.lerp(donor_slices, share), torch.where(lesion, donor_labels, labels)
+    lesion = (donor_labels != BACKGROUND) & both_brain
+    margin = functional.avg_pool2d(lesion.float(), BLENDING_WIDTH, stride=1, padding=BLENDING_WIDTH // 2) * both_brain
+    donor_weight = torch.maximum(margin, lesion.float())
+    return slices.lerp(donor_slices, donor_weight), torch.where(lesion, donor_labels, labels)

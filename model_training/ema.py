@@ -1,4 +1,4 @@
-"""The moving average of a network's weights, which is what a run keeps."""
+"""Exponential moving average (EMA) of a network's weights, which a run validates and saves."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,10 +8,11 @@ from torch import Tensor
 Update = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]
 
 
-def growing_average(decay: float) -> Update:
-    """How torch's AveragedModel shall follow: exponentially, with a memory that grows to that of `decay`.
+def ema_update(decay: float) -> Update:
+    """Return the update function for torch's AveragedModel: an EMA with a decay that rises to `decay`.
 
-    A memory that is long from the start would carry the first random weights along for thousands of steps.
+    With the full decay from the first step, the random initial weights would influence the average for thousands of
+    steps.
     """
 
     @torch.no_grad()
@@ -21,6 +22,6 @@ def growing_average(decay: float) -> Update:
             if average.is_floating_point():
                 average.lerp_(value, 1 - current_decay)
             else:
-                average.copy_(value)  # batch normalisation's count of batches
+                average.copy_(value)  # the batch counter of batch normalisation
 
     return update

@@ -1,0 +1,110 @@
+"""The subcommands of model_training, called with their parsed arguments."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+
+from model_training import processes
+from model_training.choose import choose
+from model_training.cost import print_cost
+from model_training.evaluate import evaluate, print_table, read_evaluation, record_scores, write_evaluation
+from model_training.prepare import Cases, open_cache, open_cases, prepare
+from model_training.quantise import quantise
+from model_training.recipe import Recipe, find_recipe, read_recipe
+from model_training.report import write_report
+from model_training.split import SUBSETS, draw_split, read_split, write_split
+from model_training.train import train
+from service.segmentation.weights import load_model
+
+
+def run_prepare(arguments: Namespace) -> None:
+    """Read and normalise BraTS folders into the slice cache."""
+    if arguments.split:
+        split = read_split(arguments.split)
+        skipped = prepare(arguments.data, [name for subset in SUBSETS for name in split[subset]], arguments.cache)
+    else:
+        skipped = prepare(arguments.data, None, arguments.cache)
+        split = draw_split({case.name: case.has_enhancing for case in open_cases(arguments.cache)}, arguments.seed)
+    write_split(arguments.cache / "split.json", split)
+    for name, reason in skipped.items():
+        print(f"skipped {name}: {reason}")
+    print(f"skipped cases: {len(skipped)}")
+    _print_counts(open_cache(arguments.cache, split))
+
+
+def run_train(arguments: Namespace) -> None:
+    """Train the networks of a recipe, or estimate the cost."""
+    device = _device()
+    recipe = read_recipe(find_recipe(arguments.recipe), arguments.set)
+    split = read_split(arguments.split or arguments.cache / "split.json")
+    cases = open_cache(arguments.cache, split)
+    if not cases["train"]:
+        raise ValueError(f"{arguments.cache}: expected training cases, found none; run prepare and see what it skips")
+    initial_weights = load_model(arguments.initial_weights, torch.device("cpu")) if arguments.initial_weights else None
+    if arguments.dry_run:
+        print_cost(recipe, cases, device)
+        return
+    with processes.process_group(device):
+        if processes.rank() == 0:
+            _print_counts(cases)
+        train(recipe, cases, arguments.out, device, initial_weights)
+    print(f"weights: {arguments.out / 'weights'}")
+
+
+def run_choose(arguments: Namespace) -> None:
+    """Choose flip TTA and minimum volumes on the validation cases."""
+    model = load_model(arguments.weights, _device()).optimised()
+    choose(arguments.weights, model, arguments.data, read_split(arguments.split))
+
+
+def run_quantise(arguments: Namespace) -> None:
+    """Write INT8 versions of trained networks."""
+    cases = open_cache(arguments.cache, read_split(arguments.cache / "split.json"))
+    model = load_model(arguments.weights, torch.device("cpu"), quantised=False)  # missing INT8 files are not an error
+    quantise(arguments.weights, model, cases["train"])
+
+
+def run_evaluate(arguments: Namespace) -> None:
+    """Evaluate trained networks on the validation and test cases."""
+    model = load_model(arguments.weights, _device()).optimised()
+    evaluation = evaluate(model, arguments.data, read_split(arguments.split))
+    print_table(evaluation)
+    if arguments.out:
+        write_evaluation(arguments.out, evaluation)
+    if arguments.record:
+        record_scores(arguments.weights, model, evaluation)
+
+
+def run_report(arguments: Namespace) -> None:
+    """Write a report with tables and figures on evaluated runs."""
+    runs = {run.resolve().name: run for run in arguments.runs}
+    evaluations = {name: read_evaluation(run / "evaluation.json") for name, run in runs.items()}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    _draw_figures(runs, arguments.cache, arguments.subset, arguments.out)
+    write_report(arguments.out, evaluations, arguments.subset)
+    print(f"report: {arguments.out / 'report.md'}")
+
+
+def _draw_figures(runs: dict[str, Path], cache: Path, subset: str, out: Path) -> None:
+    """Draw the figures of runs, on the first case of the subset; the masks are those of the last run."""
+    from model_training import figures  # it imports matplotlib, which is slow and only this subcommand needs
+
+    recipes = [Recipe.model_validate_json((run / "recipe.json").read_text()) for run in runs.values()]
+    last = list(runs.values())[-1]
+    [case, *_] = open_cache(cache, read_split(last / "split.json"))[subset]
+    figures.draw_modalities(case, out / "modalities.png")
+    for recipe in recipes:
+        if recipe.augmentation.spatial:
+            figures.draw_augmented(case, recipe, out / "augmented.png")
+    figures.draw_masks(case, load_model(last / "weights", _device()), out / "masks.png")
+    figures.draw_curves(runs, out / "curves.png")
+
+
+def _print_counts(cases: Cases) -> None:
+    print(", ".join(f"{subset}: {len(members)} cases" for subset, members in cases.items()))
+
+
+def _device() -> torch.device:
+    """The GPU of this process, or the CPU if there is no GPU."""
+    return torch.device("cuda", processes.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
