@@ -30,8 +30,8 @@ from load_report import (
     render,
 )
 
-from service.bench.server import Server, running_server
-from service.phantom import encode_phantom, make_phantom, zip_files
+from service.command_line.bench.service_process import ServiceProcess, running_service
+from service.imaging.phantom import encode_phantom, make_phantom, zip_files
 
 CLIENTS = (1, 2, 4)
 WARM_UPS = 2
@@ -55,7 +55,7 @@ def main() -> None:
 
 def run_load_test(case: bytes) -> LoadTest:
     """Measure the throughput, then overload the service."""
-    with running_server() as server:
+    with running_service() as server:
         all_threads = [measure_throughput(server, case, clients) for clients in CLIENTS]
         server.restart_peak()
         measure_throughput(server, case, clients=1)
@@ -63,12 +63,12 @@ def run_load_test(case: bytes) -> LoadTest:
         capacity = max(throughput.cases_per_second for throughput in all_threads)
         overloads = [send_at_rate(server, case, multiple, capacity) for multiple in MULTIPLES]
         overloads.append(send_with_retries(server, case))
-    with running_server(GLIOSERVE_THREADS="1") as server:
+    with running_service(GLIOSERVE_THREADS="1") as server:
         one_thread = [measure_throughput(server, case, clients) for clients in CLIENTS]
     return LoadTest(all_threads, one_thread, overloads, one_client_mib)
 
 
-def measure_throughput(server: Server, case: bytes, clients: int) -> Throughput:
+def measure_throughput(server: ServiceProcess, case: bytes, clients: int) -> Throughput:
     """Measure the throughput with several clients, each sending its next case when it has an answer."""
     for _ in range(WARM_UPS):
         server.segment(case)
@@ -79,7 +79,7 @@ def measure_throughput(server: Server, case: bytes, clients: int) -> Throughput:
     return Throughput(clients, CASES_TIMED / seconds, (server.cpu_s() - started_cpu_s) / seconds)
 
 
-def send_at_rate(server: Server, case: bytes, multiple: int, capacity: float) -> Overload:
+def send_at_rate(server: ServiceProcess, case: bytes, multiple: int, capacity: float) -> Overload:
     """Send requests at a constant multiple of the capacity, regardless of the answers."""
     due_s = np.arange(0, OVERLOAD_SECONDS, 1 / (multiple * capacity)).tolist()
 
@@ -98,7 +98,7 @@ def send_at_rate(server: Server, case: bytes, multiple: int, capacity: float) ->
     return observe(server, f"{multiple} times capacity", lambda: asyncio.run(send_all()))
 
 
-def send_with_retries(server: Server, case: bytes) -> Overload:
+def send_with_retries(server: ServiceProcess, case: bytes) -> Overload:
     """Send from many clients at the same time, each of which retries after `Retry-After` until it is served."""
 
     def send(_: int) -> list[Answer]:
@@ -119,7 +119,7 @@ def send_with_retries(server: Server, case: bytes) -> Overload:
     return observe(server, f"{RETRYING_CLIENTS} clients with retries", send_all)
 
 
-def observe(server: Server, title: str, send_all: Callable[[], list[Answer]]) -> Overload:
+def observe(server: ServiceProcess, title: str, send_all: Callable[[], list[Answer]]) -> Overload:
     """Send requests, and measure memory and /livez meanwhile, the latter from a separate process."""
     server.restart_peak()
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:

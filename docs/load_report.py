@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from service.device import describe_machine, usable_cpus
+from service.machine.device import describe_machine, usable_cpus
 from service.settings import Settings
 
 CASES_TIMED = 12

@@ -14,9 +14,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from service.bench.server import Server, running_server
-from service.phantom import BRATS_GRID, encode_phantom, make_phantom, zip_files
-from service.segmentation.volume import Grid
+from service.command_line.bench.service_process import ServiceProcess, running_service
+from service.imaging.phantom import BRATS_GRID, encode_phantom, make_phantom, zip_files
+from service.imaging.volume import Grid
 
 REQUESTS, COMPARED = 100, 10
 MAX_GROWTH = 0.03
@@ -30,9 +30,9 @@ STEP = 6
 def main() -> None:
     """Measure, draw, and print the figures."""
     case = Path(sys.argv[1]).read_bytes() if sys.argv[1:] else encode_slab(FIRST_SLICE, LAST_SLICE)
-    with running_server() as server:
+    with running_service() as server:
         resident_mib = measure_memory(server, case)
-    with running_server() as server:
+    with running_service() as server:
         seconds = measure_seconds(server)
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     memory, time = figure.subplots(1, 2)
@@ -51,7 +51,7 @@ def encode_slab(first: int, last: int) -> bytes:
     return zip_files(encode_phantom(make_phantom(Grid((*BRATS_GRID.shape[:2], last - first + 1), affine))))
 
 
-def measure_memory(server: Server, case: bytes) -> list[float]:
+def measure_memory(server: ServiceProcess, case: bytes) -> list[float]:
     """Return the resident memory of the service in MiB after each request."""
     resident_mib = []
     for _ in range(WARM_UPS + REQUESTS):
@@ -61,7 +61,7 @@ def measure_memory(server: Server, case: bytes) -> list[float]:
     return resident_mib[WARM_UPS:]
 
 
-def measure_seconds(server: Server) -> dict[int, float]:
+def measure_seconds(server: ServiceProcess) -> dict[int, float]:
     """Return the median time of warm requests by number of slices with brain, all around the same tumour."""
     cases = {}
     first, last = TUMOUR
@@ -73,7 +73,7 @@ def measure_seconds(server: Server) -> dict[int, float]:
     return {slices: median(times[slices] for times in rounds[WARM_UPS:]) for slices in cases}
 
 
-def time_request(server: Server, case: bytes) -> float:
+def time_request(server: ServiceProcess, case: bytes) -> float:
     """Return the seconds of a request."""
     started = perf_counter()
     server.segment(case)

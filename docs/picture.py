@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.colors import ListedColormap
 
-from service.phantom import encode_phantom, make_phantom
-from service.segmentation.case import GROUND_TRUTH
+from service.imaging.case import GROUND_TRUTH
+from service.imaging.phantom import encode_phantom, make_phantom
+from service.networks.checkpoints import load_model
 from service.segmentation.pipeline import segment
-from service.segmentation.weights import load_model
 from service.settings import DEFAULT_WEIGHTS
 
 AXIAL_SLICE = 97

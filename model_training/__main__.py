@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_training import commands
-from model_training.evaluate import EVALUATED_SUBSETS
+from model_training.evaluation.evaluate import EVALUATED_SUBSETS
 from model_training.recipe import bundled_recipes
-from service.segmentation.errors import SegmentationError
+from service.imaging.errors import InputError
+from service.networks.errors import WeightsError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -30,7 +31,7 @@ def main() -> None:
     except FileNotFoundError as error:
         remedy = WRITTEN_BY.get(Path(error.filename).name, "give another path")
         sys.exit(f"{error.filename}: expected this file, found none; {remedy}")
-    except (SegmentationError, ValueError, OSError) as error:
+    except (InputError, WeightsError, ValueError, OSError) as error:
         sys.exit(str(error))
 
 

@@ -6,16 +6,16 @@ from pathlib import Path
 import torch
 
 from model_training import processes
-from model_training.choose import choose
-from model_training.cost import print_cost
-from model_training.evaluate import evaluate, print_table, read_evaluation, record_scores, write_evaluation
-from model_training.prepare import Cases, open_cache, open_cases, prepare
+from model_training.data.prepare import Cases, open_cache, open_cases, prepare
+from model_training.data.split import SUBSETS, draw_split, read_split, write_split
+from model_training.evaluation.choose import choose
+from model_training.evaluation.evaluate import evaluate, print_table, read_evaluation, record_scores, write_evaluation
+from model_training.evaluation.report import write_report
 from model_training.quantise import quantise
 from model_training.recipe import Recipe, find_recipe, read_recipe
-from model_training.report import write_report
-from model_training.split import SUBSETS, draw_split, read_split, write_split
-from model_training.train import train
-from service.segmentation.weights import load_model
+from model_training.training.cost import print_cost
+from model_training.training.train import train
+from service.networks.checkpoints import load_model
 
 
 def run_prepare(arguments: Namespace) -> None:
@@ -61,7 +61,7 @@ def run_choose(arguments: Namespace) -> None:
 def run_quantise(arguments: Namespace) -> None:
     """Write INT8 versions of trained networks."""
     cases = open_cache(arguments.cache, read_split(arguments.cache / "split.json"))
-    model = load_model(arguments.weights, torch.device("cpu"), quantised=False)  # missing INT8 files are not an error
+    model = load_model(arguments.weights, torch.device("cpu"), with_int8=False)  # missing INT8 files are not an error
     quantise(arguments.weights, model, cases["train"])
 
 
@@ -88,7 +88,7 @@ def run_report(arguments: Namespace) -> None:
 
 def _draw_figures(runs: dict[str, Path], cache: Path, subset: str, out: Path) -> None:
     """Draw the figures of runs, on the first case of the subset; the masks are those of the last run."""
-    from model_training import figures  # it imports matplotlib, which is slow and only this subcommand needs
+    from model_training.evaluation import figures  # it imports matplotlib, which is slow and only this subcommand needs
 
     recipes = [Recipe.model_validate_json((run / "recipe.json").read_text()) for run in runs.values()]
     last = list(runs.values())[-1]

@@ -1,6 +1,7 @@
 """INT8 versions of trained networks, calibrated on training cases, for CPUs with fast INT8 instructions."""
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model_training.prepare import CachedCase
-from service.segmentation.model import Checkpoint, Model
-from service.segmentation.predict import axial_slices, indices_to_run, predict_masks
-from service.segmentation.quantised import QuantisedWeights, load_openvino
-from service.segmentation.weights import save_quantised
+from model_training.data.prepare import CachedCase
+from service.networks.checkpoints import save_int8_weights
+from service.networks.int8 import Int8Weights, load_openvino
+from service.networks.model import Checkpoint, Model
+from service.segmentation.fuse import Fusion
+from service.segmentation.predict import axial_slices, predict_masks
 
 SLICES_PER_CASE = 12
 MAX_SLICES = 300  # of all cases: more take minutes and change nothing
@@ -36,7 +38,7 @@ def quantise(folder: Path, model: Model, cases: Sequence[CachedCase]) -> None:
         if not slices:
             raise ValueError(f"{checkpoint.card.stem}: expected training slices for calibration, found none")
         selected = [slices[index] for index in random.permutation(len(slices))[:MAX_SLICES]]
-        save_quantised(folder, checkpoint, _quantise_network(checkpoint, selected))
+        save_int8_weights(folder, checkpoint, _quantise_network(checkpoint, selected))
 
 
 def _calibration_slices(
@@ -45,21 +47,20 @@ def _calibration_slices(
     """Yield for each network some batches (B, C, H, W) of the slices that it runs on."""
     volumes = case.volumes  # read once: every access reads and converts them
     slices, masks = axial_slices(model, volumes), predict_masks(model, volumes).masks
-    outer = None
+    fusion = Fusion(slices.with_brain)
     for checkpoint in model.checkpoints:
-        indices = indices_to_run(slices, outer)
+        indices = fusion.slices_to_run
         selected = np.sort(random.choice(indices, min(SLICES_PER_CASE, len(indices)), replace=False))
         yield [
             slices.take(members, window, checkpoint.card.slice_offsets).contiguous().numpy()
             for members, window in slices.blocks(selected)
         ]
-        outer = masks[checkpoint.card.regions[-1]]
+        fusion.add({region: masks[region] for region in checkpoint.card.regions})
 
 
-def _quantise_network(checkpoint: Checkpoint, slices: list[NDArray[np.float32]]) -> QuantisedWeights:
-    openvino = load_openvino()
-    import nncf  # slow to import, and only this function needs it
-
+def _quantise_network(checkpoint: Checkpoint, slices: list[NDArray[np.float32]]) -> Int8Weights:
+    openvino = load_openvino()  # before nncf, which would import it with its telemetry
+    nncf = import_module("nncf")  # slow to import, and only this function needs it
     channels = checkpoint.card.in_channels
     network = openvino.convert_model(
         checkpoint.network, example_input=torch.from_numpy(slices[0]), input=[-1, channels, -1, -1]
@@ -69,4 +70,4 @@ def _quantise_network(checkpoint: Checkpoint, slices: list[NDArray[np.float32]])
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.xml"
         openvino.save_model(quantised, path, compress_to_fp16=False)
-        return QuantisedWeights(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+        return Int8Weights(path.read_bytes(), path.with_suffix(".bin").read_bytes())

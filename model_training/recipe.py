@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from model_training.strict_model import StrictModel, describe_errors
-from service.segmentation.labels import Region
+from service.imaging.labels import Region
 
 RECIPES = Path(__file__).parent / "recipes"  # bundled
 

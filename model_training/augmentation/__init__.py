@@ -9,7 +9,7 @@ from model_training.augmentation import intensity
 from model_training.augmentation.random_streams import RandomStreams
 from model_training.augmentation.spatial import interpolate, random_sampling_grid
 from model_training.recipe import Augmentation
-from service.segmentation.case import Modality
+from service.imaging.case import Modality
 
 INTENSITY: dict[str, Callable[[Tensor, RandomStreams], Tensor]] = {
     "blur": intensity.blur,

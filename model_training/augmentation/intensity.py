@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model_training.augmentation.random_streams import RandomStreams
-from service.segmentation.case import Modality
+from service.imaging.case import Modality
 
 MODALITIES = len(Modality)
 

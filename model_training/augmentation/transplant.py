@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from service.segmentation.labels import BACKGROUND
+from service.imaging.labels import BACKGROUND
 
 BLENDING_WIDTH = 5  # pixels over which the donor slice fades into the host slice
 

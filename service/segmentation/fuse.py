@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from service.imaging.labels import Region, RegionMasks
 
 Mask = NDArray[np.bool_]  # (X, Y, Z)
+CUBIC_MM_ML = 0.001  # volume of a voxel of the working grid
+NO_MINIMUM: Mapping[str, float] = {}
 
 
 class Fusion:
@@ -17,13 +19,13 @@ class Fusion:
     that region: elsewhere fusion would remove its whole prediction.
     """
 
-    def __init__(self, slices_with_brain: NDArray[np.intp], voxel_ml: float) -> None:
+    def __init__(self, slices_with_brain: NDArray[np.intp], voxel_ml: float = CUBIC_MM_ML) -> None:
         self.masks: dict[Region, Mask] = {}
         self.voxels_changed_by_nesting = 0
         self.slices_to_run = slices_with_brain  # indices of the slices that the next network has to see
         self._voxel_ml = voxel_ml
 
-    def add(self, masks: RegionMasks, min_volume_ml: Mapping[str, float]) -> None:
+    def add(self, masks: RegionMasks, min_volume_ml: Mapping[str, float] = NO_MINIMUM) -> None:
         """Fuse the masks that one network predicted; a region below its minimum volume becomes empty."""
         for region, mask in masks.items():
             nested, changed = nest(mask, self._innermost)

@@ -13,12 +13,11 @@ from service.imaging.case import Modality
 from service.imaging.labels import RegionMasks
 from service.networks.model import Checkpoint, Model
 from service.networks.unet import probabilities
-from service.segmentation.fuse import Fusion
+from service.segmentation.fuse import CUBIC_MM_ML, Fusion
 from service.segmentation.progress import NO_OBSERVER, ProgressObserver
 from service.segmentation.slices import BLOCK, AxialSlices
 
 LARGEST_SLICE = (256, 256)  # columns and rows in mm: larger than any brain
-CUBIC_MM_ML = 0.001  # volume of a voxel of the working grid
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 from model_training import processes
 from model_training.augmentation.random_streams import stream_seed
 from model_training.augmentation.transplant import transplant
-from model_training.prepare import CachedCase, Content
+from model_training.data.prepare import CachedCase, Content
 from model_training.recipe import Recipe
-from service.segmentation.case import Modality
-from service.segmentation.labels import BACKGROUND, NECROTIC_CORE, EnhancingLabel, Region
+from service.imaging.case import Modality
+from service.imaging.labels import BACKGROUND, NECROTIC_CORE, EnhancingLabel, Region
 
 
 class Sample(NamedTuple):

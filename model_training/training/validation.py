@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from model_training.prepare import CachedCase
+from model_training.data.prepare import CachedCase
 from model_training.recipe import Training
-from model_training.run import Progress
-from service.segmentation.labels import Region, region_masks
+from model_training.training.run import Progress
+from service.imaging.labels import Region, region_masks
+from service.networks.checkpoints import save_checkpoint
+from service.networks.model import Model
 from service.segmentation.measure import dice
-from service.segmentation.model import Model
 from service.segmentation.predict import predict_masks
-from service.segmentation.weights import save_checkpoint
 
 
 def save_if_best(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model_training.evaluate import CaseResult, evaluate, mean_score
-from model_training.split import Split
-from service.segmentation.card import save_card
-from service.segmentation.labels import Region
-from service.segmentation.model import Checkpoint, Model
+from model_training.data.split import Split
+from model_training.evaluation.evaluate import CaseResult, evaluate, mean_score
+from service.imaging.labels import Region
+from service.networks.model import Checkpoint, Model
+from service.networks.model_card import save_card
 
 MIN_FLIP_TTA_GAIN = 0.005  # in mean Dice: flip TTA doubles the time of every request
 CANDIDATES_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -66,8 +66,8 @@ def _with_settings(model: Model, *, flip_tta: bool, min_volume_ml: Mapping[Regio
             checkpoint.network,
             replace(
                 checkpoint.card,
-                mirrored=flip_tta,
-                smallest_ml={
+                flip_tta=flip_tta,
+                min_volume_ml={
                     str(region): min_volume_ml[region]
                     for region in checkpoint.card.regions
                     if min_volume_ml.get(region, 0) > 0

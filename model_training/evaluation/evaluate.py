@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from model_training.data.prepare import find_cases, read_folder
+from model_training.data.split import Split
 from model_training.memory import peak_memory_mib
-from model_training.prepare import find_cases, read_folder
-from model_training.split import Split
-from service.segmentation.card import save_card
-from service.segmentation.case import GROUND_TRUTH, assign_roles
-from service.segmentation.errors import InputError
-from service.segmentation.labels import Region, region_masks
-from service.segmentation.measure import Agreement
-from service.segmentation.model import Model
-from service.segmentation.network import precision_name
+from service.imaging.case import GROUND_TRUTH, assign_roles
+from service.imaging.errors import InputError
+from service.imaging.labels import Region, region_masks
+from service.imaging.nifti import decode_nifti
+from service.networks.model import Model
+from service.networks.model_card import save_card
+from service.networks.precision import precision_name
+from service.segmentation.measure import Scores
 from service.segmentation.pipeline import segment
-from service.segmentation.volume import decode_nifti
 
 METRICS = ("dice", "sensitivity", "specificity", "hd95_mm")
 EVALUATED_SUBSETS = ("validation", "test")
@@ -31,7 +31,7 @@ EVALUATED_SUBSETS = ("validation", "test")
 class RegionResult:
     """Scores and volumes of one region of one case."""
 
-    scores: Agreement
+    scores: Scores
     volume_ml: float
     true_volume_ml: float
 
@@ -130,12 +130,12 @@ def _evaluate_case(model: Model, folder: Path, subset: str) -> CaseResult:
         seconds = perf_counter() - started
     except (InputError, OSError) as error:
         raise ValueError(f"{folder.name}: {error}") from error
-    if segmentation.agreement is None:
+    if segmentation.scores is None:
         raise ValueError(f"{folder.name}: expected a ground truth for the scores, found none")
     truth = decode_nifti(files[assign_roles(files)[GROUND_TRUTH]], GROUND_TRUTH)
     regions = {
         region: RegionResult(
-            segmentation.agreement[region], segmentation.volumes_ml[region], float(mask.sum()) * truth.grid.voxel_ml
+            segmentation.scores[region], segmentation.volumes_ml[region], float(mask.sum()) * truth.grid.voxel_ml
         )
         for region, mask in region_masks(truth.voxels).items()
     }
@@ -144,7 +144,7 @@ def _evaluate_case(model: Model, folder: Path, subset: str) -> CaseResult:
 
 def _read_regions(entries: Mapping[str, Any]) -> dict[Region, RegionResult]:
     return {
-        Region(region): RegionResult(**entry | {"scores": Agreement(**entry["scores"])})
+        Region(region): RegionResult(**entry | {"scores": Scores(**entry["scores"])})
         for region, entry in entries.items()
     }
 

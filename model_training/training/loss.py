@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from model_training import processes
 from model_training.processes import sum_over_processes
-from service.segmentation.network import probabilities
+from service.networks.unet import probabilities
 
 SMOOTHING = 1.0  # s of equations (1b) and (2b); the paper does not state its value
 

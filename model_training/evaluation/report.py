@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, median
 
-from model_training.evaluate import METRICS, CaseResult, Evaluation, mean_score
-from service.segmentation.labels import Region
+from model_training.evaluation.evaluate import METRICS, CaseResult, Evaluation, mean_score
+from service.imaging.labels import Region
 
 # Table II of the paper: 37 test cases of BraTS 2020, trained on 295; 630 MB and about 2 s per case on a GTX 1050 Ti.
 PUBLISHED = {

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from model_training.augmentation import augment
 from model_training.augmentation.random_streams import RandomStreams, stream_seed
-from model_training.prepare import CachedCase
+from model_training.data.prepare import CachedCase
 from model_training.recipe import Recipe
-from service.segmentation.case import Modality
-from service.segmentation.labels import BACKGROUND, Region, RegionMasks, region_masks
-from service.segmentation.model import Model
+from service.imaging.case import Modality
+from service.imaging.labels import BACKGROUND, Region, RegionMasks, region_masks
+from service.networks.model import Model
 from service.segmentation.predict import predict_masks
 
 COLOURS = {Region.WT: "#4daf4a", Region.TC: "#ffd92f", Region.ET: "#e41a1c"}

@@ -15,18 +15,19 @@ from tqdm import tqdm
 from model_training import processes
 from model_training.augmentation import augment
 from model_training.augmentation.random_streams import RandomStreams
-from model_training.ema import ema_update
-from model_training.initial_weights import initial_state
-from model_training.loss import compute_loss
-from model_training.prepare import Cases
-from model_training.provenance import Provenance
+from model_training.data.prepare import Cases
+from model_training.data.slices import Sample, SliceDataset, truth_channels
 from model_training.recipe import Recipe
-from model_training.run import Progress, RunFolder, Stateful, write_inputs
-from model_training.slices import Sample, SliceDataset, truth_channels
-from model_training.validation import save_if_best
-from service.segmentation.labels import Region
-from service.segmentation.model import Checkpoint, Model
-from service.segmentation.network import UNet, place
+from model_training.training.ema import ema_update
+from model_training.training.initial_weights import initial_state
+from model_training.training.loss import compute_loss
+from model_training.training.provenance import Provenance
+from model_training.training.run import Progress, RunFolder, Stateful, write_inputs
+from model_training.training.validation import save_if_best
+from service.imaging.labels import Region
+from service.networks.model import Checkpoint, Model
+from service.networks.precision import place
+from service.networks.unet import UNet
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -6,11 +6,11 @@ from time import perf_counter
 import torch
 from torch.utils.data import DataLoader
 
+from model_training.data.prepare import Cases
 from model_training.memory import peak_memory_mib
-from model_training.prepare import Cases
-from model_training.provenance import Provenance
 from model_training.recipe import Recipe
-from model_training.train import NetworkRun
+from model_training.training.provenance import Provenance
+from model_training.training.train import NetworkRun
 
 STEPS = 5  # the first is a warm-up
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model_training.split import SUBSETS, Split
-from service.segmentation.case import Case, assign_roles, is_nifti_name, read_case
-from service.segmentation.errors import InputError, LabelError
-from service.segmentation.geometry import resample_mask
-from service.segmentation.labels import EnhancingLabel, label_map, region_masks
-from service.segmentation.normalise import normalise
+from model_training.data.split import SUBSETS, Split
+from service.imaging.case import Case, assign_roles, is_nifti_name, read_case
+from service.imaging.errors import InputError, LabelError
+from service.imaging.geometry import resample_mask
+from service.imaging.labels import EnhancingLabel, label_map, region_masks
+from service.imaging.normalise import normalise
 
 FILES = ("intensities.npy", "labels.npy", "contents.npy")  # the arrays of a CachedCase
 OUTDATED_FILES = ("scores.npy",)  # written by earlier versions
@@ -129,14 +129,14 @@ def _cache_case(case: Case, folder: Path) -> None:
         raise LabelError("Ground truth: expected one for training, found none.")
     normalised = normalise(case.images)
     masks = {
-        region: resample_mask(mask, case.grid, normalised.grid)[normalised.box]
+        region: resample_mask(mask, case.grid, normalised.brain.grid)[normalised.brain.box]
         for region, mask in region_masks(case.ground_truth.voxels).items()
     }
     labels = label_map(masks, EnhancingLabel.BRATS_2022)
-    has_brain, has_tumour = normalised.scores.any(axis=(0, 1, 2)), labels.any(axis=(0, 1))
+    has_brain, has_tumour = normalised.intensities.any(axis=(0, 1, 2)), labels.any(axis=(0, 1))
     contents = np.select([has_tumour, has_brain], [Content.TUMOUR, Content.BRAIN], Content.EMPTY)
     arrays = (
-        normalised.scores.transpose(3, 0, 2, 1).astype(np.float16),
+        normalised.intensities.transpose(3, 0, 2, 1).astype(np.float16),
         labels.transpose(2, 1, 0),
         contents.astype(np.uint8),
     )

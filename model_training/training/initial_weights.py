@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from service.segmentation.card import Card
-from service.segmentation.labels import Region
-from service.segmentation.model import Checkpoint, Model
+from service.imaging.labels import Region
+from service.networks.model import Checkpoint, Model
+from service.networks.model_card import ModelCard
 
 
-def initial_state(source_model: Model, card: Card) -> dict[str, Tensor]:
+def initial_state(source_model: Model, card: ModelCard) -> dict[str, Tensor]:
     """Return the state dict from which to start the network that a model card describes.
 
     The source is the network for the same region, or the network for all three regions reduced to that region.
@@ -33,9 +33,9 @@ def _reduce_to_region(source: Checkpoint, region: Region) -> dict[str, Tensor]:
     return state
 
 
-def _architecture(card: Card) -> tuple[int, int, tuple[int, ...]]:
+def _architecture(card: ModelCard) -> tuple[int, int, tuple[int, ...]]:
     return card.width, card.depth, card.slice_offsets
 
 
-def _describe(card: Card) -> str:
+def _describe(card: ModelCard) -> str:
     return f"{'-'.join(card.regions)} of width {card.width}, depth {card.depth}, slice offsets {card.slice_offsets}"

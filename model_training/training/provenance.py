@@ -5,11 +5,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from model_training.prepare import Cases
+from model_training.data.prepare import Cases
 from model_training.recipe import Recipe
-from service.segmentation.card import Card
-from service.segmentation.labels import Region
-from service.segmentation.model import Model
+from service.imaging.labels import Region
+from service.networks.model import Model
+from service.networks.model_card import ModelCard
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Provenance:
             "initial_weights.json": _origin(self.initial_weights) if self.initial_weights else None,
         }
 
-    def card(self, regions: tuple[Region, ...], epochs: int, steps: int) -> Card:
+    def card(self, regions: tuple[Region, ...], epochs: int, steps: int) -> ModelCard:
         """Return the model card of the network for these regions after this many epochs and steps."""
-        return Card(
+        return ModelCard(
             name=self.recipe.name,
             version=self.recipe.version,
             regions=regions,

@@ -1,0 +1,1 @@
+"""Training of networks: the story is in `train`."""
