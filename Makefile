@@ -20,7 +20,7 @@ BUILD_ARGUMENTS := BASE FLAVOUR PIP_EXTRA_INDEX_URL PIP_INDEX_URL PIP_FIND_LINKS
 ADVISORIES ?= pypi
 MINUTES ?= 12
 
-.PHONY: help setup serve check test train evaluate accuracy bench performance load fuzz openapi lock vulnerabilities sbom image image-test
+.PHONY: help setup serve check test train evaluate accuracy bench performance load fuzz openapi packages lock vulnerabilities sbom image image-test
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -89,6 +89,9 @@ bench: setup  ## benchmark a case, malicious uploads and augmentation; fail if a
 
 openapi: setup  ## write openapi/openapi.json
 	$(BIN)/glioserve openapi openapi/openapi.json
+
+packages: setup  ## draw docs/packages.png: the packages and their imports
+	$(BIN)/python docs/packages.py
 
 lock: .venv/.supplied  ## write the lock files docker/requirements*.txt of the image, for each FLAVOUR
 	$(BIN)/python docker/lock.py $(or $(FLAVOUR),cpu cu130)

@@ -40,7 +40,7 @@ class Settings(BaseModel):
         2048, ge=1, description="maximum total size of a case's files after unzipping, in MiB"
     )
     upload_idle_timeout_s: float = Field(30, gt=0, description="seconds without data after which an upload is aborted")
-    queue_size: int = Field(8, ge=1, description="maximum number of waiting cases, besides the running ones")
+    queue_size: int = Field(8, ge=1, description="maximum number of cases that wait or are being uploaded")
     spool: Path = Field(Path("~/.local/state/glioserve"), description="private folder for waiting cases and results")
     max_spool_mib: int = Field(8192, ge=1, description="maximum disk space of cases and results in MiB")
     result_retention_s: float = Field(86400, gt=0, description="seconds for which a job's result is kept")
