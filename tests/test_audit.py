@@ -1,5 +1,8 @@
 """The audit: what it says, and that nobody changes it unseen."""
 
+from support.api import post_case
+from support.running_service import ready_client, serve_in_thread
+from support.command_line import GLIOSERVE
 import json
 import os
 import subprocess
@@ -7,8 +10,6 @@ from hashlib import sha256
 
 import httpx2
 import pytest
-from serving import GLIOSERVE, listening, ready_client
-from test_segment import send_zip
 
 from service.app import create_app
 from service.audit import BEGINNING, Audit, verify
@@ -34,7 +35,7 @@ def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_each_line_names_the_hash_of_the_one_before(path):
+def test_each_line_has_the_hash_of_the_previous_line(path):
     lines = path.read_bytes().splitlines()
     assert [json.loads(line)["previous"] for line in lines] == [BEGINNING] + [
         sha256(line).hexdigest() for line in lines[:-1]
@@ -57,13 +58,13 @@ def test_each_line_names_the_hash_of_the_one_before(path):
     ],
     ids=["changed", "taken out", "doubled", "beginning cut off", "swapped", "put in", "nested"],
 )
-def test_what_was_done_to_a_line_shows(path, forge):
+def test_tampering_with_lines_is_detected(path, forge):
     lines = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join(forge(lines)) + b"\n")
     assert verify(path).faults != ()
 
 
-def test_an_audit_that_was_written_anew_shows_by_a_hash_that_was_noted(path):
+def test_a_rewritten_audit_log_is_detected_by_a_hash_recorded_elsewhere(path):
     noted = verify(path).last_hash
     audit = Audit()
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
@@ -74,7 +75,7 @@ def test_an_audit_that_was_written_anew_shows_by_a_hash_that_was_noted(path):
     assert noted in fault
 
 
-def test_a_hash_that_was_noted_is_found_in_what_was_only_added_to(path):
+def test_a_recorded_hash_is_found_in_an_audit_log_that_only_grew(path):
     noted = verify(path).last_hash
     audit = Audit()
     audit.open(path)
@@ -82,7 +83,7 @@ def test_a_hash_that_was_noted_is_found_in_what_was_only_added_to(path):
     assert verify(path, noted).faults == ()
 
 
-def test_the_next_process_goes_on_with_the_chain(path):
+def test_the_next_process_continues_the_hash_chain(path):
     audit = Audit()
     audit.open(path)
     audit.close()
@@ -90,7 +91,7 @@ def test_the_next_process_goes_on_with_the_chain(path):
     assert verify(path).faults == ()
 
 
-def test_a_line_that_a_power_cut_tore_is_the_only_one_that_shows(path):
+def test_a_truncated_last_line_is_the_only_fault_reported(path):
     path.write_bytes(path.read_bytes()[:-20])
     audit = Audit()
     audit.open(path)
@@ -100,7 +101,7 @@ def test_a_line_that_a_power_cut_tore_is_the_only_one_that_shows(path):
     assert fault.startswith("line 5: expected JSON")
 
 
-def test_what_a_full_disk_does_not_take_is_written_later(tmp_path, monkeypatch):
+def test_lines_that_could_not_be_written_are_written_later(tmp_path, monkeypatch):
     audit = Audit()
     audit.open(tmp_path / "audit")
     whole_write = os.write
@@ -114,7 +115,7 @@ def test_what_a_full_disk_does_not_take_is_written_later(tmp_path, monkeypatch):
     assert verify(tmp_path / "audit").faults == ()
 
 
-def test_two_services_never_share_an_audit(path):
+def test_an_audit_log_in_use_by_another_service_is_rejected(path):
     audit = Audit()
     audit.open(path)
     other = Audit()
@@ -126,10 +127,10 @@ def test_two_services_never_share_an_audit(path):
     assert verify(path).lines == 6
 
 
-def test_a_request_and_its_case_leave_a_line_each(weights, tmp_path, phantom_zip):
+def test_each_request_and_each_job_has_a_line(weights, tmp_path, phantom_zip):
     settings = Settings(weights=weights, device="cpu", spool=tmp_path / "spool", audit=tmp_path / "audit")
     with ready_client(settings) as client:
-        assert send_zip(client, phantom_zip).status_code == 200
+        assert post_case(client, phantom_zip).status_code == 200
         assert client.get("/jobs/Jane-Doe").status_code == 404
         assert client.request("DOE^JANE", "/segment").status_code == 405
     start, job, segment, unknown, refused, end = lines_of(tmp_path / "audit")
@@ -144,7 +145,7 @@ def test_a_request_and_its_case_leave_a_line_each(weights, tmp_path, phantom_zip
     assert refused["method"] == "other"
 
 
-def test_the_command_tells_where_the_chain_breaks(path):
+def test_audit_verify_names_the_line_that_breaks_the_chain(path):
     def run():
         return subprocess.run([GLIOSERVE, "audit", "verify", path], capture_output=True, text=True, check=False)
 
@@ -156,7 +157,7 @@ def test_the_command_tells_where_the_chain_breaks(path):
     assert "line 4: expected after a line of the hash" in ended.stderr
 
 
-def test_of_what_watches_only_refusals_leave_lines(weights, tmp_path):
+def test_monitoring_requests_are_recorded_only_if_rejected(weights, tmp_path):
     keys, audit = tmp_path / "keys", tmp_path / "audit"
     key = KeyFile(keys).add("monitor", [Scope.READ])
     with ready_client(Settings(weights=weights, spool=tmp_path / "spool", audit=audit, keys=keys)) as client:
@@ -171,8 +172,8 @@ def test_of_what_watches_only_refusals_leave_lines(weights, tmp_path):
 @pytest.mark.parametrize(
     ("proxies", "client"), [("", "127.0.0.1"), ("10.0.0.0/8", "127.0.0.1"), ("127.0.0.1", "203.0.113.9")]
 )
-def test_a_client_is_who_calls_unless_a_trusted_proxy_names_another(proxies, client, weights, tmp_path):
+def test_a_forwarded_client_address_is_used_only_from_a_trusted_proxy(proxies, client, weights, tmp_path):
     settings = Settings(weights=weights, spool=tmp_path / "spool", audit=tmp_path / "audit", trusted_proxies=proxies)
-    with listening(create_app(settings)) as address:
+    with serve_in_thread(create_app(settings)) as address:
         httpx2.get(f"{address}/models", headers={"X-Forwarded-For": "203.0.113.9"})
     assert [line["client"] for line in lines_of(tmp_path / "audit") if line.get("route") == "/models"] == [client]

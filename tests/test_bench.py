@@ -1,5 +1,6 @@
 """`glioserve bench`, and what it computes."""
 
+from support.known_networks import make_card
 import json
 import os
 import subprocess
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from known_networks import make_card
 
 from service.bench.device_memory import predict_peak_mib
 from service.segmentation.labels import Region
@@ -26,7 +26,7 @@ def bench(weights, *arguments):
     )
 
 
-def test_a_case_is_measured_in_one_table_and_one_json(weights, phantom_zip, tmp_path):
+def test_a_benchmark_prints_a_table_and_writes_json(weights, phantom_zip, tmp_path):
     case, out = tmp_path / "case.zip", tmp_path / "bench.json"
     case.write_bytes(phantom_zip)
     ended = bench(weights, case, "--json", out)
@@ -45,7 +45,7 @@ def test_a_case_is_measured_in_one_table_and_one_json(weights, phantom_zip, tmp_
     assert f"{measured['end_to_end_s']:7.2f} s, median of 10 warm requests" in ended.stdout
 
 
-def test_a_case_that_the_service_refuses_ends_in_one_line(weights, tmp_path):
+def test_a_rejected_case_is_one_line_of_error(weights, tmp_path):
     case = tmp_path / "case.zip"
     case.write_bytes(b"no zip")
     ended = bench(weights, case)
@@ -53,7 +53,7 @@ def test_a_case_that_the_service_refuses_ends_in_one_line(weights, tmp_path):
     assert ended.stderr == "Archive: expected a whole zip, found damage or another file.\n"
 
 
-def test_files_that_cannot_be_read_or_written_are_named_before_anything_is_measured(weights, tmp_path):
+def test_unusable_files_are_reported_before_anything_is_measured(weights, tmp_path):
     missing, nowhere = tmp_path / "missing.zip", tmp_path / "none" / "bench.json"
     assert bench(weights, missing).stderr == f"{missing}: No such file or directory\n"
     for place in (nowhere, tmp_path):
@@ -66,7 +66,7 @@ def paper_networks(width):
     )
 
 
-def test_the_predicted_peak_is_that_of_parameters_and_activations():
+def test_the_predicted_peak_memory_scales_with_batch_and_precision():
     model = paper_networks(16)
     peaks = {batch: predict_peak_mib(model, torch.float16, batch) for batch in (5, 10, 20)}
     assert peaks[10] == pytest.approx(128, rel=0.02)
@@ -74,5 +74,5 @@ def test_the_predicted_peak_is_that_of_parameters_and_activations():
     assert predict_peak_mib(model, torch.float32, 10) == pytest.approx(2 * peaks[10], rel=0.01)
 
 
-def test_the_papers_networks_are_predicted_to_fit_the_papers_card():
+def test_the_networks_of_the_paper_are_predicted_to_fit_its_gpu():
     assert predict_peak_mib(paper_networks(64), torch.float32, 5) == pytest.approx(808, rel=0.02)

@@ -18,24 +18,24 @@ ROLES = [*Modality, GROUND_TRUTH]
     ],
     ids=["2020", "2023", "plain", "upper"],
 )
-def test_names_of_any_year_are_understood(names):
+def test_file_names_of_every_brats_year_are_recognised(names):
     assert [role_of(name) for name in names] == ROLES
     assert list(assign_roles(names)) == ROLES
 
 
-def test_other_names_are_left_alone():
+def test_other_file_names_are_ignored():
     assert role_of("case_pred.nii.gz") is None
     assert not is_nifti_name("readme.txt")
     assert not is_nifti_name("case_t1.nii/")
     assert not is_nifti_name("__MACOSX/case/._case_t1.nii.gz")
 
 
-def test_a_missing_modality_is_named_with_what_was_found():
+def test_a_missing_modality_is_named_with_those_found():
     with pytest.raises(ModalityError, match=r"^T1Gd, FLAIR: missing; found T1, T2, ground truth\."):
         assign_roles(["t1.nii", "t2.nii", "seg.nii"])
 
 
-def test_a_doubled_modality_is_named():
+def test_a_duplicate_modality_is_named():
     with pytest.raises(ModalityError, match="T1Gd: expected one volume, found 2"):
         assign_roles(["x_t1.nii", "x_t1ce.nii", "y-t1c.nii.gz", "x_t2.nii", "x_flair.nii"])
 
@@ -46,19 +46,19 @@ def files_with(flair: Volume) -> dict[str, bytes]:
     return {name: encode_nifti(image) for name, image in volumes.items()}
 
 
-def test_a_shape_that_differs_is_an_error_with_both_values():
+def test_different_shapes_are_an_error_with_both_values():
     flair = Volume(np.ones((3, 4, 6), np.uint8), np.eye(4))
     with pytest.raises(GeometryError, match=r"FLAIR.*\(3, 4, 5\).*\(3, 4, 6\)"):
         read_case(files_with(flair))
 
 
-def test_an_affine_that_differs_is_an_error_with_both_values():
+def test_different_affines_are_an_error_with_both_values():
     flair = Volume(np.ones((3, 4, 5), np.uint8), np.diag([1, 1, 2, 1]))
     with pytest.raises(GeometryError, match=r"FLAIR.*1\.0, 0\.0\], .*2\.0, 0\.0\]"):
         read_case(files_with(flair))
 
 
-def test_a_case_without_ground_truth_has_none(phantom_files):
+def test_the_ground_truth_is_optional(phantom_files):
     files = {name: data for name, data in phantom_files.items() if role_of(name) != GROUND_TRUTH}
     assert read_case(files).ground_truth is None
     assert read_case(phantom_files).ground_truth is not None

@@ -42,7 +42,7 @@ def exposed():
     }
 
 
-def test_the_dashboard_asks_only_for_what_the_service_exposes(shown, exposed):
+def test_the_dashboard_queries_only_exposed_metrics(shown, exposed):
     assert shown <= set().union(*exposed.values())
 
 
@@ -52,7 +52,7 @@ def test_every_metric_of_the_service_is_on_the_dashboard(shown, exposed):
     assert [metric for metric, series in own.items() if not series & shown] == []
 
 
-def test_no_two_panels_overlap_and_none_reaches_over_the_edge(panels):
+def test_no_panels_overlap_or_exceed_the_grid(panels):
     places = [panel["gridPos"] for panel in panels]
     cells = Counter(
         (x, y)
@@ -64,16 +64,16 @@ def test_no_two_panels_overlap_and_none_reaches_over_the_edge(panels):
     assert max(x for x, _ in cells) < 24
 
 
-def test_every_panel_says_what_it_shows(panels, charts):
+def test_every_panel_has_a_title_and_a_description(panels, charts):
     assert [panel["id"] for panel in panels if not panel.get("title")] == []
     assert [chart["title"] for chart in charts if not chart.get("description")] == []
 
 
-def test_every_panel_has_an_id_of_its_own(panels):
+def test_every_panel_has_a_unique_id(panels):
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
-def test_every_panel_takes_the_data_source_and_the_service_that_were_chosen(charts):
+def test_every_panel_uses_the_selected_data_source_and_instance(charts):
     assert {chart["datasource"]["uid"] for chart in charts} == {"${datasource}"}
     queries = [target["expr"] for chart in charts for target in chart["targets"]]
     assert [query for query in queries if 'instance="$instance"' not in query] == []

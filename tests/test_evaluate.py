@@ -1,5 +1,5 @@
 import pytest
-from known_networks import save_model
+from support.known_networks import save_model
 from tiny import SPLIT
 
 from model_training.evaluate import (

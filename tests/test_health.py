@@ -1,5 +1,6 @@
 """`glioserve health`: asked of a running service, with TLS and without, and of none."""
 
+from support.running_service import serve_in_thread, free_port
 import ssl
 import subprocess
 import sys
@@ -7,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
-from serving import free_port, listening
 
 from service.app import create_app
 from service.errors import HealthError
@@ -25,34 +25,34 @@ def port_of(address):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
-def test_a_service_that_answers_is_healthy(host, settings):
-    with listening(create_app(Settings(**settings))) as address:
+def test_a_running_service_is_healthy(host, settings):
+    with serve_in_thread(create_app(Settings(**settings))) as address:
         check_health(Settings(host=host, port=port_of(address), open_to_anyone=True))
 
 
-def test_a_certificate_for_another_name_does_not_matter(settings, tls, trust):
+def test_the_host_name_of_the_certificate_is_not_checked(settings, tls, trust):
     del tls["tls_client_ca"]
-    with listening(create_app(Settings(**settings, **tls)), trust) as address:
+    with serve_in_thread(create_app(Settings(**settings, **tls)), trust) as address:
         check_health(Settings(host="localhost", port=port_of(address), **tls))
         with pytest.raises(HealthError):
             check_health(Settings(port=port_of(address)))  # in plain text
 
 
-def test_a_service_that_asks_for_a_client_certificate_is_alive(settings, tls, authority):
+def test_a_service_that_requires_client_certificates_is_healthy(settings, tls, authority):
     known = ssl.create_default_context()
     authority.configure_trust(known)
     authority.issue_cert("ward@hospital.example").configure_cert(known)
-    with listening(create_app(Settings(**settings, **tls)), known) as address:
+    with serve_in_thread(create_app(Settings(**settings, **tls)), known) as address:
         check_health(Settings(port=port_of(address), **tls))
 
 
-def test_where_nothing_listens_nothing_is_healthy():
+def test_a_port_without_a_service_is_not_healthy():
     port = free_port()
     with pytest.raises(HealthError, match=f"alive at 127.0.0.1 port {port}, found .*refused"):
         check_health(Settings(port=port))
 
 
-def test_an_answer_that_is_no_success_is_not_healthy():
+def test_an_error_status_is_not_healthy():
     server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # answers 501 to everything
     thread = Thread(target=server.handle_request)
     thread.start()
@@ -62,7 +62,7 @@ def test_an_answer_that_is_no_success_is_not_healthy():
     server.server_close()
 
 
-def test_asking_imports_neither_torch_nor_the_web_stack():
+def test_the_health_check_imports_neither_torch_nor_the_web_stack():
     heavy = (
         "import sys, service.cli, service.health; print({'torch', 'numpy', 'fastapi', 'uvicorn'} & set(sys.modules))"
     )

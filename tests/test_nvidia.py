@@ -45,7 +45,7 @@ def no_card(monkeypatch):
         ((9, 0), ["sm_90a"], False),
     ],
 )
-def test_a_build_runs_on_the_cards_that_its_code_is_for(capability, architectures, expected):
+def test_a_build_of_torch_runs_on_the_gpus_it_was_compiled_for(capability, architectures, expected):
     assert runs_on(capability, architectures) is expected
 
 
@@ -57,28 +57,28 @@ def test_a_build_runs_on_the_cards_that_its_code_is_for(capability, architecture
         ("NVRM version: another\n", "of unknown version"),
     ],
 )
-def test_the_driver_is_known_by_what_the_kernel_says(text, expected, tmp_path):
+def test_the_driver_version_is_read_from_the_kernel_module(text, expected, tmp_path):
     (tmp_path / "version").write_text(text)
     assert driver_version(tmp_path / "version") == expected
 
 
-def test_without_a_driver_there_is_no_version(tmp_path):
+def test_there_is_no_driver_version_without_a_driver(tmp_path):
     assert driver_version(tmp_path / "version") is None
 
 
-def test_without_its_library_no_cuda_runs(monkeypatch):
+def test_there_is_no_cuda_version_without_libcuda(monkeypatch):
     monkeypatch.setattr(nvidia, "LIBRARY", "libnone.so.1")
     assert newest_cuda() is None
 
 
 @pytest.mark.usefixtures("card")
-def test_a_card_that_the_build_supports_is_chosen():
+def test_a_supported_gpu_is_chosen():
     assert find_obstacle() is None
     assert choose_device("auto").type == choose_device("cuda").type == "cuda"
     assert choose_device("cpu").type == "cpu"
 
 
-def test_a_card_too_old_for_the_build_is_named_with_its_cure(card, monkeypatch, caplog):
+def test_a_gpu_too_old_for_the_build_is_named_with_a_remedy(card, monkeypatch, caplog):
     card[:] = CUDA_13
     monkeypatch.setattr(device, "driver_version", lambda: "580.65.06")
     with pytest.raises(SettingsError, match=r"1050 Ti of compute capability 6.1, .*sm_75.*; .*12\.6 for Pascal"):
@@ -97,19 +97,19 @@ def test_a_card_too_old_for_the_build_is_named_with_its_cure(card, monkeypatch, 
         ("newest_cuda", (13, 1), "no card that answers; see what nvidia-smi says"),
     ],
 )
-def test_without_a_card_the_first_thing_that_is_missing_is_named(name, value, expected, monkeypatch):
+def test_the_first_missing_requirement_of_a_gpu_is_named(name, value, expected, monkeypatch):
     monkeypatch.setattr(nvidia, name, lambda: value)
     assert expected in str(find_obstacle())
 
 
 @pytest.mark.usefixtures("no_card")
-def test_a_build_for_cpus_is_named_where_there_is_a_driver(monkeypatch):
+def test_a_cpu_build_of_torch_is_named_if_there_is_a_driver(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
     assert "a build for CPUs; install a build of torch for CUDA" in str(find_obstacle())
 
 
 @pytest.mark.usefixtures("no_card")
-def test_a_machine_without_a_driver_computes_on_its_cpu_without_a_word(monkeypatch, caplog):
+def test_a_machine_without_a_driver_uses_the_cpu_without_a_warning(monkeypatch, caplog):
     for module in (nvidia, device):
         monkeypatch.setattr(module, "driver_version", lambda: None)
     assert choose_device("auto").type == "cpu"

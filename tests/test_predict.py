@@ -1,9 +1,9 @@
+from support.known_networks import make_card, random_networks, threshold_network
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from known_networks import make_card, random_networks, threshold_network
 from torch import Tensor, nn
 
 from service.segmentation.case import Modality
@@ -51,7 +51,7 @@ def brain_scores() -> np.ndarray:
     return np.random.default_rng(1).normal(size=(4, 70, 90, 47)).astype(np.float32) * (x**2 + y**2 + z**2 < 1)
 
 
-def test_each_network_gets_its_own_modality_in_the_right_place():
+def test_each_modality_is_in_its_own_channel():
     networks = [threshold_network(modality, 1, 0.5) for modality in (Modality.FLAIR, Modality.T1, Modality.T1GD)]
     masks = predict_masks(model_of(*networks), SCORES).masks
     assert np.array_equal(masks[Region.WT], SCORES[3] > 0.5)
@@ -59,7 +59,7 @@ def test_each_network_gets_its_own_modality_in_the_right_place():
     assert np.array_equal(masks[Region.ET], masks[Region.TC] & (SCORES[1] > 0.5))
 
 
-def test_slices_go_in_batches_and_those_without_brain_not_at_all():
+def test_slices_are_batched_and_slices_without_brain_are_skipped():
     watched = Watched(threshold_network(Modality.FLAIR, 1, 0.5))
     prediction = predict_masks(model_of(watched), SCORES)
     assert [shape[0] for shape in watched.shapes] == [7, SLICE_BATCH, 5]  # blocks begin at slices 0, 10 and 20
@@ -67,7 +67,7 @@ def test_slices_go_in_batches_and_those_without_brain_not_at_all():
     assert not prediction.degraded
 
 
-def test_a_window_holds_the_brain_of_its_block_and_is_a_multiple_of_the_stride():
+def test_a_window_contains_the_brain_of_its_block_and_is_a_multiple_of_the_stride():
     scores = np.zeros((4, 64, 64, 20), np.float32)
     scores[2, 20:30, 40:60, 3] = 1
     scores[1, 5:8, 6:20, 15] = 1
@@ -77,7 +77,7 @@ def test_a_window_holds_the_brain_of_its_block_and_is_a_multiple_of_the_stride()
     assert np.array_equal(masks[Region.WT], scores[2] > 0.5)
 
 
-def test_inner_networks_run_only_where_the_region_around_theirs_is():
+def test_inner_networks_run_only_on_slices_with_the_outer_region():
     scores = brain_scores()
     scores[3] = 0
     scores[3, 30:40, 40:50, 20:24] = 9
@@ -89,7 +89,7 @@ def test_inner_networks_run_only_where_the_region_around_theirs_is():
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_the_cascade_gives_bit_by_bit_what_running_everything_gives(precision):
+def test_the_cascade_is_bit_identical_to_running_every_network(precision):
     model, scores = model_of(*random_networks(), width=4, depth=2).optimised(precision), brain_scores()
     masks = predict_masks(model, scores).masks
     alone = [predict_masks(Model((c,), CPU, precision), scores).masks[c.card.regions[0]] for c in model.checkpoints]
@@ -100,7 +100,7 @@ def test_the_cascade_gives_bit_by_bit_what_running_everything_gives(precision):
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_every_slice_batch_gives_the_same_masks_bit_by_bit(precision):
+def test_masks_are_bit_identical_for_every_slice_batch(precision):
     model, scores = model_of(*random_networks(), width=4, depth=2).optimised(precision), brain_scores()
     expected = predict_masks(model, scores).masks
     for slice_batch in (1, 2, 3, 5, 20):
@@ -109,7 +109,7 @@ def test_every_slice_batch_gives_the_same_masks_bit_by_bit(precision):
             assert np.array_equal(mask, expected[region])
 
 
-def test_folding_changes_nothing_but_rounding():
+def test_folding_batch_norm_changes_logits_by_rounding_only():
     model, slices = model_of(*random_networks(), width=4, depth=2), torch.randn(2, 4, 16, 16)
     folded = model.optimised(torch.float32)
     for before, after in zip(model.checkpoints, folded.checkpoints, strict=True):
@@ -117,7 +117,7 @@ def test_folding_changes_nothing_but_rounding():
         assert not any(isinstance(layer, nn.BatchNorm2d) for layer in after.network.modules())
 
 
-def test_out_of_memory_halves_the_batch_and_repeats_it():
+def test_out_of_memory_halves_the_batch_and_retries():
     watched = Watched(threshold_network(Modality.FLAIR, 1, 0.5), refuse=lambda slices: len(slices) > 3)
     model = model_of(watched)
     prediction = predict_masks(model, SCORES)
@@ -127,7 +127,7 @@ def test_out_of_memory_halves_the_batch_and_repeats_it():
     assert model.slice_batch == SLICE_BATCH  # for the next case
 
 
-def test_out_of_memory_with_one_slice_goes_on_on_the_cpu():
+def test_out_of_memory_with_one_slice_falls_back_to_the_cpu():
     watched = Watched(threshold_network(Modality.FLAIR, 1, 0.5), refuse=lambda slices: slices.device == META)
     prediction = predict_masks(model_of(watched, device=META), SCORES)
     assert prediction.degraded
@@ -141,7 +141,7 @@ def test_out_of_memory_with_one_slice_on_the_cpu_is_an_error():
         predict_masks(model_of(Watched(nn.Identity(), refuse=lambda _: True)), SCORES)
 
 
-def test_the_batch_is_fitted_to_the_memory_at_the_start():
+def test_the_slice_batch_is_fitted_to_the_memory_at_startup():
     watched = Watched(threshold_network(Modality.FLAIR, 1, 0.5), refuse=lambda slices: len(slices) > 6)
     fitted = fit_memory(model_of(watched))
     assert fitted.slice_batch == 5
@@ -149,7 +149,7 @@ def test_the_batch_is_fitted_to_the_memory_at_the_start():
     assert not predict_masks(fitted, SCORES).degraded
 
 
-def test_a_network_of_three_channels_answers_by_sigmoid():
+def test_a_three_channel_network_uses_the_sigmoid():
     network = UNet(out_channels=3, width=1, depth=1).eval()
     nn.init.zeros_(network.classify.weight)
     network.classify.bias.data = torch.tensor([0.1, 0.1, -0.1])
@@ -158,13 +158,13 @@ def test_a_network_of_three_channels_answers_by_sigmoid():
 
 
 @pytest.mark.parametrize("region", Region)
-def test_air_is_never_tumour(region):
+def test_background_is_never_tumour(region):
     masks = predict_masks(model_of(*(threshold_network(Modality.T2, 1, -9) for _ in Region)), SCORES).masks
     assert not masks[region][..., :3].any()
     assert masks[region][..., 3:].all()
 
 
-def test_a_network_sees_the_slices_that_its_card_names():
+def test_a_network_gets_the_slice_offsets_of_its_model_card():
     watched = Watched(lambda slices: torch.zeros(len(slices), 2, *slices.shape[2:]))
     predict_masks(model_of(watched, slice_offsets=(-2, 0, 1)), SCORES)
     slices = torch.cat(watched.seen).reshape(22, 3, 4, 18, 22)[..., :21].numpy()  # the first three hold no brain
@@ -173,7 +173,7 @@ def test_a_network_sees_the_slices_that_its_card_names():
         assert np.array_equal(slices[:, place], padded[3 + offset : 25 + offset])
 
 
-def test_a_mirrored_network_answers_the_same_for_a_mirrored_brain():
+def test_flip_tta_gives_a_flipped_mask_for_a_flipped_brain():
     torch.manual_seed(0)
     network = UNet(out_channels=2, width=2, depth=1).eval()
     network.classify.bias.data = torch.tensor([0.0, 0.0])

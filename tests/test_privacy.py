@@ -1,5 +1,8 @@
 """Nothing of a patient gets out, and nothing calls home."""
 
+from support.running_service import serve_in_process, wait_until
+from support.case_files import make_nifti, make_case_files
+from support.malicious_uploads import IMAGES
 import gzip
 import json
 import subprocess
@@ -11,8 +14,6 @@ from zipfile import BadZipFile, ZipFile
 import httpx2
 import nibabel as nib
 import pytest
-from hostile import VOLUMES, files, image
-from serving import served, wait_until
 
 from service.phantom import encode_phantom, zip_files
 from service.segmentation.case import role_of
@@ -47,9 +48,9 @@ def bodies(phantom):
     volumes = {role_of(name): gzip.decompress(data) for name, data in encode_phantom(phantom).items()}
     words = dict(zip(("t1", "t1ce", "t2", "flair", "seg"), volumes.values(), strict=True))
     good = named({word: poisoned(data) for word, data in words.items()})
-    broken = [zip_files(named(images_of(VOLUMES[name].body()))) for name in VOLUMES]
-    lacking = zip_files(named({word: poisoned(image()) for word in ("t1", "t2")}))
-    nested = zip_files(named(files()) | {f"{PATIENT}.zip": b""})
+    broken = [zip_files(named(images_of(IMAGES[name].make_body()))) for name in IMAGES]
+    lacking = zip_files(named({word: poisoned(make_nifti()) for word in ("t1", "t2")}))
+    nested = zip_files(named(make_case_files()) | {f"{PATIENT}.zip": b""})
     cut = zip_files(good)[:-200]
     return [zip_files(good), lacking, nested, cut, *broken]
 
@@ -80,9 +81,9 @@ def answers(client: httpx2.Client, bodies: list[bytes]) -> list[httpx2.Response]
     return [*found, client.get("/metrics"), client.get("/models")]
 
 
-def test_a_patients_name_in_files_and_headers_gets_nowhere(weights, tmp_path, bodies):
+def test_a_patient_name_reaches_no_response_and_no_log(weights, tmp_path, bodies):
     with (
-        served(tmp_path, weights=weights) as running,
+        serve_in_process(tmp_path, weights=weights) as running,
         httpx2.Client(base_url=running.address, timeout=60) as client,
     ):
         found = answers(client, bodies)
@@ -96,8 +97,8 @@ def test_a_patients_name_in_files_and_headers_gets_nowhere(weights, tmp_path, bo
         assert b"JANE" not in text
 
 
-def test_nothing_is_left_in_the_spool_of_cases_that_ended(weights, tmp_path, bodies):
-    with served(tmp_path, weights=weights) as running:
+def test_finished_and_aborted_cases_leave_nothing_in_the_spool(weights, tmp_path, bodies):
+    with serve_in_process(tmp_path, weights=weights) as running:
         for body in bodies[:6]:
             httpx2.post(f"{running.address}/segment", files={"file": body}, timeout=60)
         with pytest.raises(httpx2.TransportError):
@@ -109,7 +110,7 @@ def test_nothing_is_left_in_the_spool_of_cases_that_ended(weights, tmp_path, bod
     subprocess.run([*ISOLATED, "-c", ""], check=False, capture_output=True).returncode != 0,
     reason="this machine makes no network namespaces",
 )
-def test_the_service_reaches_for_nothing_outside(tmp_path, phantom_zip):
+def test_the_service_contacts_no_other_host(tmp_path, phantom_zip):
     case = tmp_path / "case.zip"
     case.write_bytes(phantom_zip)
     command = [*ISOLATED, str(Path(__file__).with_name("isolated.py")), case, tmp_path]

@@ -1,5 +1,7 @@
 """The bundled weights on real cases, where these are found beside the checkout."""
 
+from support.running_service import ready_client
+from support.real_cases import BRATS
 import gzip
 import json
 from io import BytesIO
@@ -8,8 +10,6 @@ from zipfile import ZipFile
 import nibabel as nib
 import numpy as np
 import pytest
-from real_cases import BRATS
-from serving import ready_client
 
 from service.phantom import ENDINGS, zip_files
 from service.segmentation.case import read_case
@@ -53,7 +53,7 @@ def plain(bundled, images):
 
 
 @pytest.mark.parametrize("case", ["BraTS2021_01660", "BraTS-GLI-00000-000"], ids=["labels 1 2 4", "labels 1 2 3"])
-def test_a_case_of_either_naming_is_segmented_and_scored(bundled, case):
+def test_real_cases_of_both_label_conventions_are_segmented(bundled, case):
     mask, report = send(bundled, (BRATS / "zips" / f"{case}.zip").read_bytes())
     assert mask.shape == (240, 240, 155)
     assert report["warnings"] == []
@@ -61,7 +61,7 @@ def test_a_case_of_either_naming_is_segmented_and_scored(bundled, case):
     assert report["regions"]["TC"]["agreement"]["dice"] > 0.55
 
 
-def test_another_orientation_lands_on_the_same_anatomy(bundled, images, plain):
+def test_another_orientation_gives_the_same_tumour(bundled, images, plain):
     turn = np.array([[2, -1], [0, 1], [1, -1]])  # array axes permuted and flipped
 
     def turned(image):
@@ -73,7 +73,7 @@ def test_another_orientation_lands_on_the_same_anatomy(bundled, images, plain):
     assert dice(np.asarray(upright.dataobj) > 0, plain > 0) >= 0.99
 
 
-def test_voxels_of_2_mm_land_on_the_same_anatomy(bundled, images, plain):
+def test_a_resolution_of_2_mm_gives_the_same_tumour(bundled, images, plain):
     def averaged(voxels):
         """Blocks of 2 x 2 x 2 voxels, as a coarser scan sees them."""
         return voxels[:, :, :154].reshape(120, 2, 120, 2, 77, 2).mean(axis=(1, 3, 5), dtype=np.float32)

@@ -1,12 +1,12 @@
 """`glioserve selftest`: the bundled weights answer as recorded, and others do not."""
 
+from support.command_line import GLIOSERVE
 import os
 import shutil
 import subprocess
 
 import numpy as np
 import pytest
-from serving import GLIOSERVE
 
 from service.segmentation.volume import Volume, encode_nifti
 from service.selftest import run_selftest
@@ -21,13 +21,13 @@ def selftest(*arguments, **settings):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_the_bundled_weights_answer_as_recorded(precision):
+def test_the_bundled_weights_give_the_recorded_mask(precision):
     result = run_selftest(Settings(device="cpu", precision=precision))
     assert result.precision == precision
     assert result.passed
 
 
-def test_an_answer_that_was_recorded_here_is_met_voxel_by_voxel(weights, tmp_path):
+def test_a_recorded_mask_is_reproduced_voxel_by_voxel(weights, tmp_path):
     folder = shutil.copytree(weights, tmp_path / "weights")
     missing = selftest(weights=folder)
     assert missing.returncode == 1
@@ -39,7 +39,7 @@ def test_an_answer_that_was_recorded_here_is_met_voxel_by_voxel(weights, tmp_pat
     assert "mask identical to the recorded one\npassed\n" in met.stdout
 
 
-def test_another_answer_than_the_recorded_one_does_not_pass(weights, tmp_path):
+def test_a_mask_different_from_the_recorded_one_fails(weights, tmp_path):
     folder = shutil.copytree(weights, tmp_path / "weights")
     shutil.copy(DEFAULT_WEIGHTS / "phantom.nii.gz", folder)
     other = selftest(weights=folder, device="cpu")
@@ -48,7 +48,7 @@ def test_another_answer_than_the_recorded_one_does_not_pass(weights, tmp_path):
     assert other.stderr == "Not passed: this machine, or these weights, do not answer as recorded.\n"
 
 
-def test_a_record_that_is_damaged_or_of_another_shape_is_told_with_its_cure(weights, tmp_path):
+def test_an_unusable_recorded_mask_is_reported_with_a_remedy(weights, tmp_path):
     folder = shutil.copytree(weights, tmp_path / "weights")
     for record in (b"junk", encode_nifti(Volume(np.zeros((2, 2, 2), np.uint8), np.eye(4)))):
         (folder / "phantom.nii.gz").write_bytes(record)

@@ -1,5 +1,6 @@
 """The server around the app: TLS, headers, connections that say nothing."""
 
+from support.running_service import serve_in_thread, free_port
 import socket
 import ssl
 import subprocess
@@ -8,8 +9,6 @@ from time import sleep
 
 import httpx2
 import pytest
-from serving import free_port, listening
-from test_cli import serve
 
 from service import server
 from service.app import create_app
@@ -23,7 +22,7 @@ def settings(weights, tmp_path):
 
 @pytest.fixture
 def served(settings):
-    with listening(create_app(Settings(**settings))) as address:
+    with serve_in_thread(create_app(Settings(**settings))) as address:
         yield address
 
 
@@ -32,7 +31,7 @@ def connect(address: str) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
 
 
-def test_every_answer_tells_browsers_to_keep_it_to_themselves(served):
+def test_every_response_has_security_headers(served):
     for path in ("/livez", "/docs", "/nothing"):
         headers = httpx2.get(f"{served}{path}").headers
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
@@ -43,34 +42,34 @@ def test_every_answer_tells_browsers_to_keep_it_to_themselves(served):
         assert "Strict-Transport-Security" not in headers
 
 
-def test_a_page_of_another_origin_may_not_call_unless_it_is_named(settings):
+def test_cors_is_allowed_for_configured_origins_only(settings):
     asking = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
-    with listening(create_app(Settings(**settings, cors_origins="https://viewer.example"))) as address:
+    with serve_in_thread(create_app(Settings(**settings, cors_origins="https://viewer.example"))) as address:
         allowed = httpx2.options(f"{address}/segment", headers=asking)
         refused = httpx2.options(f"{address}/segment", headers=asking | {"Origin": "https://other.example"})
         assert allowed.headers["Access-Control-Allow-Origin"] == "https://viewer.example"
         assert "Access-Control-Allow-Origin" not in refused.headers
 
 
-def test_with_a_certificate_the_service_speaks_tls_alone(settings, tls, trust):
+def test_plain_http_is_rejected_if_tls_is_configured(settings, tls, trust):
     del tls["tls_client_ca"]
-    with listening(create_app(Settings(**settings, **tls)), trust) as address:
+    with serve_in_thread(create_app(Settings(**settings, **tls)), trust) as address:
         assert "Strict-Transport-Security" in httpx2.get(f"{address}/livez", verify=trust).headers
         with pytest.raises(httpx2.TransportError):
             httpx2.get(address.replace("https", "http"))
 
 
-def test_with_an_authority_for_clients_nobody_comes_in_without_its_certificate(settings, tls, trust, authority):
+def test_client_certificates_are_required_if_a_client_ca_is_configured(settings, tls, trust, authority):
     known = ssl.create_default_context()
     authority.configure_trust(known)
     authority.issue_cert("ward@hospital.example").configure_cert(known)
-    with listening(create_app(Settings(**settings, **tls)), known) as address:
+    with serve_in_thread(create_app(Settings(**settings, **tls)), known) as address:
         assert httpx2.get(f"{address}/livez", verify=known).status_code == 200
         with pytest.raises(httpx2.TransportError):
             httpx2.get(f"{address}/livez", verify=trust)
 
 
-def test_tls_files_that_cannot_be_used_stop_the_service(settings, tls):
+def test_unusable_tls_files_are_a_startup_error(settings, tls):
     tls["tls_key"].write_text("no key")
     settings["spool"].mkdir()
     ended = serve(**settings, **tls)
@@ -78,7 +77,7 @@ def test_tls_files_that_cannot_be_used_stop_the_service(settings, tls):
     assert ended.stderr.startswith("GLIOSERVE_TLS_CERTIFICATE, _KEY, _CLIENT_CA: expected readable PEM files")
 
 
-def test_a_tls_key_with_a_pass_phrase_stops_the_service_and_asks_nobody(settings, tls, tmp_path):
+def test_an_encrypted_tls_key_is_a_startup_error_without_a_prompt(settings, tls, tmp_path):
     del tls["tls_client_ca"]
     plain, tls["tls_key"] = tls["tls_key"], tmp_path / "closed"
     encrypt = ["openssl", "pkey", "-aes256", "-passout", "pass:secret", "-in", plain, "-out", tls["tls_key"]]
@@ -88,13 +87,13 @@ def test_a_tls_key_with_a_pass_phrase_stops_the_service_and_asks_nobody(settings
     assert "the key without a pass phrase" in ended.stderr
 
 
-def test_a_keys_file_that_is_not_there_stops_the_service(settings):
+def test_a_missing_keys_file_is_a_startup_error(settings):
     ended = serve(**settings, port=free_port(), keys=settings["spool"] / "keys")
     assert ended.returncode == 1
     assert "GLIOSERVE_KEYS: expected a file that `glioserve keys add` made" in ended.stderr
 
 
-def test_a_client_that_does_not_read_its_answers_is_ended(served, monkeypatch):
+def test_a_client_that_does_not_read_its_responses_is_disconnected(served, monkeypatch):
     monkeypatch.setattr(server, "CLIENT_S", 0.5)
     path, times = "/docs/swagger-ui-bundle.js", 12
     whole = times * len(httpx2.get(served + path).content)
@@ -114,7 +113,7 @@ def received(connection: socket.socket) -> int:
     return count
 
 
-def test_a_connection_that_is_used_again_and_again_is_left_alone(served, monkeypatch):
+def test_a_connection_in_regular_use_is_kept_open(served, monkeypatch):
     monkeypatch.setattr(server, "CLIENT_S", 0.5)
     with httpx2.Client(base_url=served) as client:
         for _ in range(20):
@@ -123,7 +122,7 @@ def test_a_connection_that_is_used_again_and_again_is_left_alone(served, monkeyp
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-def test_a_connection_whose_request_never_comes_is_closed(served, said, monkeypatch):
+def test_a_connection_without_a_complete_request_is_closed(served, said, monkeypatch):
     monkeypatch.setattr(server, "CLIENT_S", 0.5)
     with connect(served) as connection:
         connection.sendall(said)
@@ -132,7 +131,7 @@ def test_a_connection_whose_request_never_comes_is_closed(served, said, monkeypa
     assert httpx2.get(f"{served}/livez").status_code == 200
 
 
-def test_a_connection_is_not_closed_while_its_request_is_worked_on(served, phantom_zip, monkeypatch):
+def test_a_connection_is_kept_open_while_its_request_is_processed(served, phantom_zip, monkeypatch):
     monkeypatch.setattr(server, "CLIENT_S", 0.05)
     assert httpx2.post(f"{served}/segment", files={"file": phantom_zip}, timeout=60).status_code == 200
 
@@ -143,7 +142,7 @@ BROKEN_BODY = (
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["with its head", "behind an early answer"])
-def test_a_body_that_breaks_off_being_http_is_answered_once_and_without_a_traceback(early, served, caplog):
+def test_an_invalid_chunked_body_is_answered_once_and_without_a_traceback(early, served, caplog):
     split = BROKEN_BODY.index(b"-1") if early else len(BROKEN_BODY)
     with connect(served) as connection:
         connection.settimeout(10)

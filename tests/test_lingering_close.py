@@ -41,7 +41,7 @@ def sent_after(pieces, announced=b"99999"):
     return sent, monotonic() - started
 
 
-def test_an_early_answer_leaves_at_once_and_its_last_word_when_the_body_has_come():
+def test_an_early_response_is_sent_at_once_and_ends_after_the_request_body():
     sent, seconds = sent_after([PIECE] * 3 + [END])
     assert [message.get("more_body", False) for message in sent] == [False, True, False]
     assert b"".join(message.get("body", b"") for message in sent) == b"come again"
@@ -49,14 +49,14 @@ def test_an_early_answer_leaves_at_once_and_its_last_word_when_the_body_has_come
 
 
 @pytest.mark.parametrize("pieces", [[PIECE] * 3, [PIECE] * math.ceil(linger.MOST_BYTES / 1000)])
-def test_a_client_that_goes_on_or_stops_is_not_waited_for_for_long(pieces):
+def test_the_lingering_close_is_limited_in_time_and_bytes(pieces):
     _, seconds = sent_after(pieces)
     assert linger.LINGER_S <= seconds < linger.LINGER_S + 1
 
 
-def test_a_client_that_has_gone_is_not_waited_for():
+def test_a_disconnected_client_ends_the_lingering_close():
     assert sent_after([PIECE, GONE])[1] < linger.LINGER_S
 
 
-def test_an_answer_to_a_request_without_a_body_is_left_alone():
+def test_a_response_to_a_request_without_a_body_is_unchanged():
     assert sent_after([], announced=b"0")[0] == EARLY_ANSWER

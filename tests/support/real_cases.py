@@ -1,4 +1,7 @@
-"""The real BraTS cases that tests and `make evaluate` use where they are found beside the checkout."""
+"""Real BraTS cases, used by tests and `make evaluate` if they are present beside the checkout.
+
+PYTHONPATH=tests python -m support.real_cases FOLDER
+"""
 
 import shutil
 import subprocess
@@ -7,11 +10,11 @@ from pathlib import Path
 
 from model_training.split import read_split
 
-BRATS = Path(__file__).parents[2] / "shared" / "brats"
+BRATS = Path(__file__).parents[3] / "shared" / "brats"
 
 
 def main() -> None:
-    """Unpack the validation and test cases, with the split, into a folder."""
+    """Unpack the validation and test cases and their split into a folder."""
     out = Path(sys.argv[1])
     if not BRATS.is_dir():
         sys.exit("No real cases beside the checkout: give DATA=folder of BraTS cases and SPLIT=split.json.")

@@ -1,10 +1,10 @@
 """The page that shows the interface."""
 
+from support.running_service import LOOPBACK
 import re
 
 import pytest
 from fastapi.testclient import TestClient
-from serving import LOOPBACK
 
 from service.app import create_app
 from service.docs import PAGE
@@ -16,7 +16,7 @@ def client():
     return TestClient(create_app(Settings()), LOOPBACK)
 
 
-def test_all_that_the_page_needs_comes_from_the_service_itself(client):
+def test_the_page_loads_everything_from_the_service(client):
     page = client.get("/docs")
     parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert len(parts) == 4
@@ -26,11 +26,11 @@ def test_all_that_the_page_needs_comes_from_the_service_itself(client):
 
 
 @pytest.mark.parametrize("path", ["/docs/../app.py", "/docs/%2e%2e/app.py", "/docs/redoc.standalone.js", "/docs/"])
-def test_nothing_else_is_served_from_there(client, path):
+def test_other_files_below_docs_are_404(client, path):
     assert client.get(path, follow_redirects=False).status_code in (404, 307)
 
 
-def test_metrics_and_documents_can_be_switched_off():
+def test_metrics_and_documentation_can_be_disabled():
     client = TestClient(create_app(Settings(metrics=False, docs=False)), LOOPBACK)
     for path in ("/metrics", "/docs", "/docs/start.js", "/openapi.json"):
         assert client.get(path).status_code == 404

@@ -8,16 +8,16 @@ def pace_of(*compute_s):
     return pace
 
 
-def test_before_any_case_the_pace_is_a_guess():
+def test_the_estimate_before_the_first_case_is_a_default():
     assert Pace().left_s(3) == 3 * FIRST_GUESS_S
 
 
-def test_recent_cases_set_the_pace_and_one_slow_one_does_not():
+def test_the_estimate_is_the_median_of_recent_cases():
     pace = pace_of(*[1.0] * 8, 60.0)
     assert pace.left_s(4) == 4.0
     assert pace.left_s(1, done_s=0.4) == 0.6
     assert pace.left_s(1, done_s=7) == 0.0
 
 
-def test_a_refused_client_is_told_when_half_of_the_queue_will_be_through():
+def test_the_retry_delay_is_the_time_to_empty_half_of_the_queue():
     assert pace_of(*[1.5] * 9).until_half_empty_s(depth=8) == 7

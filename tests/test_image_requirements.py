@@ -38,11 +38,11 @@ def applies(requirement):
     return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
-def test_there_is_a_lock_for_cpus_and_one_for_cards():
+def test_there_are_requirements_for_cpus_and_for_gpus():
     assert {path.stem for path in FLAVOURS} >= {"requirements-cpu", "requirements-cu130"}
 
 
-def test_every_pin_is_the_version_that_the_tests_passed_with():
+def test_every_pin_is_the_tested_version():
     tested = {name: str(pin.specifier) for name, (pin, _) in read_pins(ROOT / ".ci" / "constraints.txt").items()}
     common = {name: str(pin.specifier) for name, (pin, _) in read_pins(COMMON).items()}
     assert common
@@ -52,33 +52,33 @@ def test_every_pin_is_the_version_that_the_tests_passed_with():
 
 
 @pytest.mark.parametrize("path", [COMMON, *FLAVOURS], ids=lambda path: path.stem)
-def test_every_pin_is_one_version_with_hashes_and_nothing_else(path):
+def test_every_pin_is_one_version_with_hashes(path):
     for pin, options in read_pins(path).values():
         assert re.fullmatch(r"==[\w.+]+", str(pin.specifier)), pin
         assert options, pin
         assert [option for option in options.split() if not HASH.fullmatch(option)] == [], pin
 
 
-def test_what_the_service_asks_for_at_run_time_is_locked(pins):
+def test_every_runtime_dependency_is_pinned(pins):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     asked = map(Requirement, [*project["dependencies"], *extras["serve"], *extras["int8"], *extras["image"]])
     assert [str(requirement) for requirement in asked if not is_met(requirement, pins)] == []
 
 
-def test_what_the_locked_packages_ask_for_is_locked_but_for_what_is_left_out(pins):
+def test_every_transitive_dependency_but_telemetry_is_pinned(pins):
     # torch, and what it brings, are not asked: that of these tests is of one build alone.
     common = [name for name, (pin, _) in read_pins(COMMON).items() if applies(pin)]
     asked = [Requirement(line) for name in common for line in requires(name) or ()]
     assert {asking.name for asking in asked if applies(asking) and not is_met(asking, pins)} == {"openvino-telemetry"}
 
 
-def test_no_package_collects_telemetry(pins):
+def test_no_telemetry_package_is_installed(pins):
     # fastapi imports the interfaces of OpenTelemetry; without its SDK nothing is behind them.
     assert [name for name in pins if "telemetry" in name] == ["opentelemetry-api"]
 
 
-def test_only_the_build_of_torch_for_cuda_brings_its_libraries():
+def test_cuda_libraries_are_pinned_for_cuda_images_only():
     of_cuda = re.compile(r"cuda-|nvidia-")
     for path in [COMMON, *FLAVOURS]:
         libraries = [name for name in read_pins(path) if of_cuda.match(name)]
@@ -86,11 +86,11 @@ def test_only_the_build_of_torch_for_cuda_brings_its_libraries():
 
 
 @pytest.mark.parametrize("path", [COMMON, *FLAVOURS], ids=lambda path: path.stem)
-def test_a_lock_names_no_address(path):
+def test_requirements_contain_no_url(path):
     assert "://" not in path.read_text()
 
 
-def test_the_image_takes_packages_from_the_locks_alone():
+def test_the_image_installs_pinned_packages_only():
     commands = re.sub(r"\\\n", "", (ROOT / "docker" / "Dockerfile").read_text())
     packages, project = re.findall(r"pip install .*", commands)
     assert {"--no-deps", "--require-hashes", "--only-binary"} <= set(packages.split())

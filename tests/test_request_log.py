@@ -1,11 +1,11 @@
 """What is noted of requests and cases: ids, log lines, metrics."""
 
+from support.api import ASYNC, post_case, submit_case, wait_for_job, fill_queue
 import json
 import re
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from test_jobs import ASYNC, accept, fill, finish, post
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -28,7 +28,7 @@ def value_of(client, sample_name, /, **labels):
     return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
 
-def test_a_request_id_is_taken_over_and_sent_back(client, lines):
+def test_a_request_id_is_logged_and_returned(client, lines):
     response = client.get("/livez", headers={"X-Request-ID": "ward-7:42"})
     assert response.headers["X-Request-ID"] == "ward-7:42"
     assert lines("request")[-1]["request_id"] == "ward-7:42"
@@ -40,19 +40,19 @@ def test_an_unusable_or_missing_request_id_is_replaced(given, client):
     assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-ID"])
 
 
-def test_a_failure_that_nobody_foresaw_has_its_request_id_too(client, monkeypatch):
+def test_an_unexpected_error_has_a_request_id(client, monkeypatch):
     monkeypatch.setattr(client.app.state.lifetime.metrics, "render", lambda _: 1 / 0)
     response = client.get("/metrics", headers={"X-Request-ID": "ward-7:42"})
     assert (response.status_code, response.headers["X-Request-ID"]) == (500, "ward-7:42")
 
 
-def test_a_traceparent_goes_to_the_log_and_nonsense_does_not(client, lines):
+def test_only_a_valid_traceparent_is_logged(client, lines):
     client.get("/livez", headers={"traceparent": TRACEPARENT})
     client.get("/livez", headers={"traceparent": "nonsense"})
     assert [line.get("traceparent") for line in lines("request")] == [TRACEPARENT, None]
 
 
-def test_a_request_leaves_one_line_with_what_came_of_it(client, lines, phantom_zip):
+def test_a_request_is_logged_in_one_line_with_its_outcome(client, lines, phantom_zip):
     client.post("/segment", files={"file": ("secret-name.zip", phantom_zip)})
     [line] = lines("request")
     assert {name: line[name] for name in ("method", "route", "status", "state", "shape")} == {
@@ -69,18 +69,18 @@ def test_a_request_leaves_one_line_with_what_came_of_it(client, lines, phantom_z
     assert "secret" not in json.dumps([line, job])
 
 
-def test_an_address_that_a_client_made_up_is_not_in_the_log(client, lines):
+def test_the_log_has_the_route_and_not_the_requested_path(client, lines):
     client.get("/jobs/Jane-Doe")
     client.get("/Jane-Doe?name=Jane-Doe")
     assert [line["route"] for line in lines("request")] == ["/jobs/{job_id}", "none"]
     assert "Doe" not in json.dumps(lines("request"))
 
 
-def test_metrics_tell_waiting_from_computing_and_count_what_was_done(client, phantom_zip):
+def test_metrics_separate_waiting_from_computing_and_count_slices(client, phantom_zip):
     names = ("glioserve_queue_wait_seconds", "glioserve_compute_seconds")
     before = {name: value_of(client, f"{name}_count") for name in names}
     slices = value_of(client, "glioserve_slices_total", network="wt")
-    finish(client, accept(client, phantom_zip))
+    wait_for_job(client, submit_case(client, phantom_zip))
     assert {name: value_of(client, f"{name}_count") for name in names} == {name: n + 1 for name, n in before.items()}
     assert value_of(client, "glioserve_slices_total", network="wt") == slices + 50
     assert value_of(client, "glioserve_stage_seconds_sum", stage="decode") > 0
@@ -88,30 +88,30 @@ def test_metrics_tell_waiting_from_computing_and_count_what_was_done(client, pha
     assert value_of(client, "glioserve_model_info", name="known", precision="float32") == 1
 
 
-def test_metrics_count_refusals_and_failures_by_reason(client):
+def test_metrics_count_rejections_and_failures_by_reason(client):
     unreadable = value_of(client, "glioserve_jobs_total", outcome="failed")
-    assert post(client, b"no zip").status_code == 400
+    assert post_case(client, b"no zip").status_code == 400
     assert value_of(client, "glioserve_jobs_total", outcome="failed") == unreadable + 1
     refused = value_of(client, "glioserve_rejections_total", reason="media-type")
     client.post("/segment", content=b"{}", headers={"Content-Type": "application/json"})
     assert value_of(client, "glioserve_rejections_total", reason="media-type") == refused + 1
 
 
-def test_metrics_show_the_queue(gate, gated, phantom_zip):
-    jobs = fill(gate, gated, phantom_zip)
-    assert post(gated, phantom_zip, **ASYNC).status_code == 429
-    assert value_of(gated, "glioserve_queue_depth") == value_of(gated, "glioserve_queue_limit") == 2
-    assert value_of(gated, "glioserve_running") == 2
-    assert value_of(gated, "glioserve_ready") == 0
-    assert value_of(gated, "glioserve_rejections_total", reason="queue-full") == 1
-    assert value_of(gated, "glioserve_spool_bytes") >= 4 * len(phantom_zip)
-    gate.let.set()
+def test_metrics_show_the_queue(gate, gated_client, phantom_zip):
+    jobs = fill_queue(gate, gated_client, phantom_zip)
+    assert post_case(gated_client, phantom_zip, **ASYNC).status_code == 429
+    assert value_of(gated_client, "glioserve_queue_depth") == value_of(gated_client, "glioserve_queue_limit") == 2
+    assert value_of(gated_client, "glioserve_running") == 2
+    assert value_of(gated_client, "glioserve_ready") == 0
+    assert value_of(gated_client, "glioserve_rejections_total", reason="queue-full") == 1
+    assert value_of(gated_client, "glioserve_spool_bytes") >= 4 * len(phantom_zip)
+    gate.open()
     for job in jobs:
-        finish(gated, job)
-    assert value_of(gated, "glioserve_queue_depth") == value_of(gated, "glioserve_running") == 0
+        wait_for_job(gated_client, job)
+    assert value_of(gated_client, "glioserve_queue_depth") == value_of(gated_client, "glioserve_running") == 0
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_a_balancer_may_ask_by_head(client, path):
+def test_probes_support_head(client, path):
     response = client.head(path)
     assert (response.status_code, response.content) == (200, b"")

@@ -88,19 +88,19 @@ def report_of(answer):
         return json.loads(result.read("report.json"))
 
 
-def test_it_is_small(files, figures):
+def test_the_image_is_small(files, figures):
     blocks = {(found.st_dev, found.st_ino): found.st_size for path in files.rglob("*") if (found := path.lstat())}
     figures["image, GB"] = round(sum(blocks.values()) / 1e9, 2)
     assert figures["image, GB"] < MAX_SIZE_GB
 
 
-def test_it_says_which_version_and_which_commit_it_is(built):
+def test_the_image_is_labelled_with_version_and_commit(built):
     labels = image.inspect(built)["config"]["Labels"]
     assert labels["org.opencontainers.image.revision"] == run("git", "rev-parse", "HEAD", cwd=ROOT)
     assert f'version = "{labels["org.opencontainers.image.version"]}"' in (ROOT / "pyproject.toml").read_text()
 
 
-def test_the_service_is_inside_whole_and_nothing_that_does_not_serve(files, packages):
+def test_the_image_has_the_whole_service_and_nothing_else(files, packages):
     tracked = run("git", "ls-files", "service", cwd=ROOT).splitlines()
     inside = [path.relative_to(packages) for path in (packages / "service").rglob("*") if path.is_file()]
     assert {str(path) for path in inside if path.suffix != ".pyc"} == set(tracked)
@@ -109,12 +109,12 @@ def test_the_service_is_inside_whole_and_nothing_that_does_not_serve(files, pack
     assert [name for folder in folders for name in COMPILERS if (files / folder / name).exists()] == []
 
 
-def test_every_module_is_compiled_as_nothing_can_be_written_there(packages):
+def test_every_module_is_compiled(packages):
     sources = list((packages / "service").rglob("*.py"))
     assert [path for path in sources if not list((path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"))] == []
 
 
-def test_nothing_but_the_spool_belongs_to_the_service_or_can_be_written_by_it(files):
+def test_the_service_can_write_to_the_spool_only(files):
     spool, own = files / "var" / "lib" / "glioserve", files / "opt"
     every = {path: found for path in files.rglob("*") if stat.S_IFMT((found := path.lstat()).st_mode) in PLAIN}
     assert [path for path, found in every.items() if USER in (found.st_uid, found.st_gid)] == [spool]
@@ -125,17 +125,17 @@ def test_nothing_but_the_spool_belongs_to_the_service_or_can_be_written_by_it(fi
     assert open_to_all == []
 
 
-def test_the_same_commit_gives_the_same_layers(built):
+def test_the_build_is_reproducible(built):
     assert image.inspect(image.build("second"))["rootfs"] == image.inspect(built)["rootfs"]
 
 
-def test_it_gets_ready_and_idles_in_little_memory(container, figures):
+def test_the_idle_container_uses_little_memory(container, figures):
     figures["seconds to ready"] = round(container.seconds_to_ready, 1)
     figures["idle, MiB"] = round(container.resident_mib())
     assert figures["idle, MiB"] < MAX_IDLE_MIB
 
 
-def test_it_runs_as_nobody_with_no_capability_on_a_root_that_cannot_be_written(container):
+def test_the_container_runs_unprivileged_on_a_read_only_root(container):
     for pid in container.pids:
         status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         assert status["Uid"].split() == status["Gid"].split() == [str(USER)] * 4
@@ -144,14 +144,14 @@ def test_it_runs_as_nobody_with_no_capability_on_a_root_that_cannot_be_written(c
     assert "Read-only file system" in container.execute("touch", "/opt/glioserve/x").stderr
 
 
-def test_its_own_health_check_passes(container, built):
+def test_the_health_check_passes(container, built):
     test = image.inspect(built)["config"]["Healthcheck"]["Test"]
     assert test[0] == "CMD"
     healthy = container.execute(*test[1:])
     assert (healthy.returncode, healthy.stdout) == (0, "alive\n"), healthy.stderr
 
 
-def test_the_health_check_fails_where_nothing_listens(container, built):
+def test_the_health_check_fails_without_a_service(container, built):
     test = image.inspect(built)["config"]["Healthcheck"]["Test"]
     assert container.execute("env", "GLIOSERVE_PORT=1", *test[1:]).returncode == 1
 
@@ -163,7 +163,7 @@ def test_doctor_and_selftest_pass(container):
         assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_a_phantom_is_segmented_for_who_has_a_key_alone(key):
+def test_a_phantom_is_segmented_with_a_key_only(key):
     case = zip_files(encode_phantom(make_phantom()))
     assert segment(case).status_code == 401
     report = report_of(segment(case, key))
@@ -177,13 +177,13 @@ def test_a_real_case_is_segmented(key):
 
 
 @pytest.mark.usefixtures("container")
-def test_what_is_written_is_for_the_service_alone():
+def test_only_the_service_can_read_what_it_wrote():
     spool = FOLDER / "bundle" / "spool"
     written = [path.stat() for path in spool.rglob("*")]
     assert {(found.st_uid, stat.S_IMODE(found.st_mode) & 0o077) for found in written} == {(USER, 0)}
 
 
-def test_told_to_end_it_answers_first_and_ends_well(container, key):
+def test_sigterm_lets_a_running_case_finish(container, key):
     case = zip_files(encode_phantom(make_phantom()))
     with ThreadPoolExecutor() as threads:
         answer = threads.submit(segment, case, key)

@@ -18,11 +18,11 @@ from service.errors import NotAcceptableError
         ("application/json;q=nonsense, application/gzip;q=0.1", GZIP),
     ],
 )
-def test_the_client_gets_what_it_likes_best(accept, chosen):
+def test_the_preferred_media_type_is_chosen(accept, chosen):
     assert choose_media_type(accept) == chosen
 
 
 @pytest.mark.parametrize("accept", ["image/png", "application/zip;q=0"])
-def test_a_client_that_takes_none_of_them_is_told_what_there_is(accept):
+def test_an_unsupported_media_type_error_lists_the_available_ones(accept):
     with pytest.raises(NotAcceptableError, match="application/zip, application/json, application/gzip"):
         choose_media_type(accept)

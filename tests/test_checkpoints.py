@@ -1,8 +1,8 @@
+from support.known_networks import save_model, make_card
 import json
 
 import pytest
 import torch
-from known_networks import make_card, save_model
 
 from service.segmentation.errors import WeightsError
 from service.segmentation.labels import Region
@@ -23,7 +23,7 @@ def change_card(folder, name, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_weights_survive_saving(folder, model):
+def test_saved_weights_load_unchanged(folder, model):
     loaded = load_model(folder, CPU)
     slices = torch.randn(1, 4, 16, 16)
     for region in Region:
@@ -32,19 +32,19 @@ def test_weights_survive_saving(folder, model):
         assert torch.equal(before(slices), after(slices))
 
 
-def test_one_network_of_three_channels_can_stand_for_three(tmp_path):
+def test_one_network_can_segment_all_three_regions(tmp_path):
     network = UNet(out_channels=3, width=2, depth=1)
     save_checkpoint(tmp_path, Checkpoint(network, make_card(*Region, width=2)))
     assert load_model(tmp_path, CPU).checkpoints[0].card.out_channels == 3
 
 
-def test_the_model_hash_changes_with_any_weight(folder):
+def test_the_model_hash_depends_on_the_weights(folder):
     before = load_model(folder, CPU).sha256
     save_checkpoint(folder, Checkpoint(UNet(2, width=1, depth=1), make_card(Region.ET)))
     assert load_model(folder, CPU).sha256 != before
 
 
-def test_the_model_hash_changes_with_how_the_weights_are_used(folder):
+def test_the_model_hash_depends_on_the_model_card(folder):
     before = load_model(folder, CPU).sha256
     change_card(folder, "et", smallest_ml={"ET": 0.5})
     model = load_model(folder, CPU)
@@ -52,7 +52,7 @@ def test_the_model_hash_changes_with_how_the_weights_are_used(folder):
     assert model.checkpoints[-1].card.smallest_ml == {"ET": 0.5}
 
 
-def test_a_changed_byte_is_refused(folder):
+def test_weights_with_a_changed_byte_are_rejected(folder):
     path = folder / "tc.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -61,19 +61,19 @@ def test_a_changed_byte_is_refused(folder):
         load_model(folder, CPU)
 
 
-def test_missing_weights_are_refused(folder):
+def test_missing_weights_are_rejected(folder):
     (folder / "wt.safetensors").unlink()
     with pytest.raises(WeightsError, match="wt: expected a safetensors file"):
         load_model(folder, CPU)
 
 
-def test_a_missing_region_is_refused(folder):
+def test_a_missing_region_is_rejected(folder):
     (folder / "et.json").unlink()
     with pytest.raises(WeightsError, match="each of WT, TC, ET once, found TC, WT"):
         load_model(folder, CPU)
 
 
-def test_an_empty_folder_is_refused(tmp_path):
+def test_an_empty_folder_is_rejected(tmp_path):
     with pytest.raises(WeightsError, match="found no card"):
         load_model(tmp_path, CPU)
 
@@ -91,13 +91,13 @@ def test_an_empty_folder_is_refused(tmp_path):
         ({"version": "2"}, "one name and version"),
     ],
 )
-def test_a_card_that_does_not_fit_is_refused(folder, changes, message):
+def test_an_invalid_model_card_is_rejected(folder, changes, message):
     change_card(folder, "wt", **changes)
     with pytest.raises(WeightsError, match=message):
         load_model(folder, CPU)
 
 
-def test_a_card_that_is_not_json_is_refused(folder):
+def test_a_model_card_that_is_not_json_is_rejected(folder):
     (folder / "wt.json").write_text("{")
     with pytest.raises(WeightsError, match="wt: expected a card"):
         load_model(folder, CPU)

@@ -4,11 +4,11 @@ import torch
 from service.segmentation.network import UNet
 
 
-def test_the_default_size_is_the_one_the_cards_state():
+def test_the_default_network_has_its_documented_number_of_parameters():
     assert sum(parameter.numel() for parameter in UNet(out_channels=2).parameters()) == 1_942_738
 
 
-def test_width_64_is_the_papers_size():
+def test_width_64_has_the_number_of_parameters_of_the_paper():
     with torch.device("meta"):
         network = UNet(out_channels=2, width=64)
     assert (
@@ -17,12 +17,12 @@ def test_width_64_is_the_papers_size():
 
 
 @pytest.mark.parametrize(("width", "depth", "channels"), [(2, 1, 2), (3, 2, 3), (2, 4, 2)])
-def test_logits_have_the_size_of_the_slices(width, depth, channels):
+def test_logits_have_the_size_of_the_input_slices(width, depth, channels):
     network = UNet(channels, width, depth)
     assert network(torch.zeros(3, 4, 32, 48)).shape == (3, channels, 32, 48)
 
 
-def test_every_parameter_takes_part():
+def test_every_parameter_gets_a_gradient():
     network = UNet(out_channels=2, width=2, depth=2)
     network(torch.randn(2, 4, 16, 16)).square().sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())

@@ -1,11 +1,10 @@
 """Who may come in, through HTTP."""
 
+from support.api import ASYNC, ACCEPT_MASK, post_case, submit_case, wait_for_job, read_problem
+from support.running_service import ready_client
 import json
 
 import pytest
-from serving import ready_client
-from test_jobs import ASYNC, MASK, accept, finish, post
-from test_segment import problem_of
 
 from service.door import Allowance
 from service.errors import RateLimitError
@@ -51,60 +50,60 @@ def bearer(keys):
     ],
 )
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer glio_00000000_" + "x" * 43, "Basic eDp5", "Bearer \xe4"])
-def test_nothing_that_matters_is_answered_without_a_key(guarded, method, path, header):
+def test_protected_routes_require_a_valid_key(guarded, method, path, header):
     response = guarded.request(method, path, headers={"Authorization": header.encode("latin-1")} if header else {})
-    problem_of(response, 401, "unauthenticated")
+    read_problem(response, 401, "unauthenticated")
     assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/docs", "/openapi.json"])
-def test_probes_and_documents_need_no_key(guarded, path):
+def test_probes_and_documentation_need_no_key(guarded, path):
     assert guarded.get(path).status_code == 200
 
 
-def test_a_key_opens_what_its_scopes_name_and_nothing_else(guarded, bearer, phantom_zip):
+def test_a_key_is_limited_to_its_scopes(guarded, bearer, phantom_zip):
     sender, reader = bearer("sender", Scope.SEGMENT), bearer("reader", Scope.READ)
-    assert post(guarded, phantom_zip, **sender).status_code == 200
+    assert post_case(guarded, phantom_zip, **sender).status_code == 200
     assert [guarded.get(path, headers=reader).status_code for path in ("/models", "/metrics")] == [200, 200]
-    assert "scope segment, found read" in problem_of(post(guarded, phantom_zip, **reader), 403, "forbidden")
-    assert "scope read, found segment" in problem_of(guarded.get("/metrics", headers=sender), 403, "forbidden")
+    assert "scope segment, found read" in read_problem(post_case(guarded, phantom_zip, **reader), 403, "forbidden")
+    assert "scope read, found segment" in read_problem(guarded.get("/metrics", headers=sender), 403, "forbidden")
 
 
-def test_a_job_is_there_for_its_own_key_alone(guarded, bearer, phantom_zip):
+def test_a_job_is_visible_to_its_own_key_only(guarded, bearer, phantom_zip):
     own, other = bearer("own", Scope.SEGMENT), bearer("other", Scope.SEGMENT)
     guarded.headers.update(own)
-    job = accept(guarded, phantom_zip)
-    finish(guarded, job)
+    job = submit_case(guarded, phantom_zip)
+    wait_for_job(guarded, job)
     guarded.headers.pop("Authorization")
     for method, path in (("GET", job), ("GET", f"{job}/result"), ("GET", f"{job}/events"), ("DELETE", job)):
-        problem_of(guarded.request(method, path, headers=other), 404, "job-not-found")
-    assert guarded.get(f"{job}/result", headers=own | MASK).status_code == 200
+        read_problem(guarded.request(method, path, headers=other), 404, "job-not-found")
+    assert guarded.get(f"{job}/result", headers=own | ACCEPT_MASK).status_code == 200
     assert guarded.delete(job, headers=own).status_code == 204
 
 
-def test_an_administrator_may_see_and_remove_the_jobs_of_all(guarded, bearer, phantom_zip):
+def test_an_administrator_can_see_and_delete_every_job(guarded, bearer, phantom_zip):
     own, admin = bearer("owner", Scope.SEGMENT), bearer("admin", Scope.ADMIN)
-    job = post(guarded, phantom_zip, **own, **ASYNC).headers["Location"]
+    job = post_case(guarded, phantom_zip, **own, **ASYNC).headers["Location"]
     assert guarded.get(job, headers=admin).status_code == 200
     assert guarded.delete(job, headers=admin).status_code == 204
-    problem_of(guarded.get(job, headers=own), 404, "job-not-found")
+    read_problem(guarded.get(job, headers=own), 404, "job-not-found")
 
 
-def test_two_keys_may_choose_one_idempotency_key(guarded, bearer, phantom_zip):
+def test_idempotency_keys_are_scoped_to_the_api_key(guarded, bearer, phantom_zip):
     first, second = bearer("one", Scope.SEGMENT), bearer("two", Scope.SEGMENT)
     study = {"Idempotency-Key": "study-17"} | ASYNC
-    jobs = [post(guarded, phantom_zip, **key, **study).headers["Location"] for key in (first, second, first)]
+    jobs = [post_case(guarded, phantom_zip, **key, **study).headers["Location"] for key in (first, second, first)]
     assert jobs[0] == jobs[2] != jobs[1]
 
 
-def test_a_revoked_key_is_out_at_once(guarded, keys, bearer):
+def test_a_revoked_key_is_rejected_at_once(guarded, keys, bearer):
     header = bearer("leaving", Scope.READ)
     assert guarded.get("/models", headers=header).status_code == 200
     keys.revoke("leaving")
-    problem_of(guarded.get("/models", headers=header), 401, "unauthenticated")
+    read_problem(guarded.get("/models", headers=header), 401, "unauthenticated")
 
 
-def test_who_is_turned_away_stands_in_the_audit(guarded, bearer):
+def test_a_rejected_key_is_recorded_in_the_audit_log(guarded, bearer):
     header = bearer("curious", Scope.READ)
     key_id = header["Authorization"].split("_")[1]
     assert guarded.get("/jobs/x", headers=header).status_code == 403
@@ -125,29 +124,29 @@ def test_who_is_turned_away_stands_in_the_audit(guarded, bearer):
     ],
     ids=["page", "file", "no origin", "rebound name", "no name", "half an address", "an address in a name"],
 )
-def test_pages_of_other_origins_reach_nothing_where_nobody_needs_a_key(client, phantom_zip, headers):
-    problem_of(post(client, phantom_zip, **headers), 403, "forbidden")
-    problem_of(client.get("/models", headers=headers), 403, "forbidden")
+def test_cross_origin_requests_are_rejected_if_no_keys_are_required(client, phantom_zip, headers):
+    read_problem(post_case(client, phantom_zip, **headers), 403, "forbidden")
+    read_problem(client.get("/models", headers=headers), 403, "forbidden")
 
 
-def test_the_page_of_the_service_itself_may_call(client):
+def test_same_origin_requests_are_allowed(client):
     for host in ("127.0.0.1:8000", "localhost:8000", "[::1]:8000"):
         headers = {"Host": host, "Origin": f"http://{host}"}
         assert client.get("/models", headers=headers).status_code == 200
 
 
-def test_each_key_has_a_rate_of_its_own(weights, keys, tmp_path, bearer):
+def test_each_key_has_its_own_rate_limit(weights, keys, tmp_path, bearer):
     eager, calm = bearer("eager", Scope.READ), bearer("calm", Scope.READ)
     settings = Settings(weights=weights, device="cpu", spool=tmp_path, keys=keys.path, requests_per_minute=3)
     with ready_client(settings) as client:
         answers = [client.get("/models", headers=eager) for _ in range(4)]
         assert [answer.status_code for answer in answers[:3]] == [200] * 3
-        problem_of(answers[3], 429, "rate-limited")
+        read_problem(answers[3], 429, "rate-limited")
         assert 0 < int(answers[3].headers["Retry-After"]) <= 20
         assert client.get("/models", headers=calm).status_code == 200
 
 
-def test_an_allowance_fills_up_again(monkeypatch):
+def test_a_token_bucket_refills_over_time(monkeypatch):
     now = 0.0
     monkeypatch.setattr("service.door.monotonic", lambda: now)
     allowance = Allowance(per_minute=60)
