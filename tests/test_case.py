@@ -11,10 +11,10 @@ ROLES = [*Modality, GROUND_TRUTH]
 @pytest.mark.parametrize(
     "names",
     [
-        [f"BraTS20_Training_001_{word}.nii.gz" for word in ("t1", "t1ce", "t2", "flair", "seg")],
-        [f"a/b/c/BraTS-GLI-00000-000-{word}.nii.gz" for word in ("t1n", "t1c", "t2w", "t2f", "seg")],
-        [f"{word}.nii" for word in ("T1", "T1GD", "T2", "FLAIR", "SEG")],
-        [f"folder\\CASE_{word}.NII.GZ" for word in ("T1", "T1CE", "T2", "FLAIR", "SEG")],
+        [f"BraTS20_Training_001_{name}.nii.gz" for name in ("t1", "t1ce", "t2", "flair", "seg")],
+        [f"a/b/c/BraTS-GLI-00000-000-{name}.nii.gz" for name in ("t1n", "t1c", "t2w", "t2f", "seg")],
+        [f"{name}.nii" for name in ("T1", "T1GD", "T2", "FLAIR", "SEG")],
+        [f"folder\\CASE_{name}.NII.GZ" for name in ("T1", "T1CE", "T2", "FLAIR", "SEG")],
     ],
     ids=["2020", "2023", "plain", "upper"],
 )
@@ -41,6 +41,7 @@ def test_a_duplicate_modality_is_named():
 
 
 def files_with(flair: Volume) -> dict[str, bytes]:
+    """The files of a small case with this FLAIR image."""
     volume = Volume(np.ones((3, 4, 5), np.uint8), np.eye(4))
     volumes = {"t1.nii": volume, "t1ce.nii": volume, "t2.nii": volume, "flair.nii": flair}
     return {name: encode_nifti(image) for name, image in volumes.items()}

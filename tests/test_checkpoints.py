@@ -1,8 +1,8 @@
-from support.known_networks import save_model, make_card
 import json
 
 import pytest
 import torch
+from support.known_networks import make_card, save_model
 
 from service.segmentation.errors import WeightsError
 from service.segmentation.labels import Region
@@ -19,16 +19,18 @@ def folder(model, tmp_path):
 
 
 def change_card(folder, name, **changes):
+    """Change entries of a model card."""
     path = folder / f"{name}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_saved_weights_load_unchanged(folder, model):
     loaded = load_model(folder, CPU)
-    slices = torch.randn(1, 4, 16, 16)
+    slices = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)) * 3
     for region in Region:
         [before] = [c.network for c in model.checkpoints if c.card.regions == (region,)]
         [after] = [c.network for c in loaded.checkpoints if c.card.regions == (region,)]
+        assert before(slices).unique().numel() > 2  # an answer that depends on the weights
         assert torch.equal(before(slices), after(slices))
 
 

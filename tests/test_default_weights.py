@@ -1,4 +1,4 @@
-"""The weights that ship: whole, described, and able to see a tumour."""
+"""The bundled weights: complete, described by their model cards, and able to find a tumour."""
 
 import pytest
 import torch
@@ -31,9 +31,10 @@ def test_every_model_card_states_training_cases_and_scores(default_model):
 def test_training_cases_and_scored_cases_are_disjoint(default_model):
     for checkpoint in default_model.checkpoints:
         training = checkpoint.card.training
+        assert len(set(training["chosen_on"])) == 6
         assert not set(training["cases"]) & set(training["chosen_on"])
 
 
 def test_the_default_weights_find_the_tumour_of_the_phantom(default_model, phantom_files):
-    agreement = segment(phantom_files, default_model).agreement
-    assert agreement[Region.WT].dice > 0.7
+    scores = segment(phantom_files, default_model).agreement
+    assert scores[Region.WT].dice > 0.7

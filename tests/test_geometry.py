@@ -1,15 +1,15 @@
-from support.known_networks import centroid_mm
 from itertools import permutations, product
 
 import numpy as np
 import pytest
+from support.known_networks import centroid_mm
 
 from service.segmentation.errors import GeometryError
 from service.segmentation.geometry import resample, resample_mask, working_grid
 from service.segmentation.volume import Grid, Volume
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-CENTRE_MM = np.array([7.0, -4.0, 11.0])  # RAS+, of a ball of 12 mm
+CENTRE_MM = np.array([7.0, -4.0, 11.0])  # RAS+, of a ball with a radius of 12 mm
 
 
 def rotation(degrees: float) -> np.ndarray:
@@ -19,7 +19,7 @@ def rotation(degrees: float) -> np.ndarray:
 
 
 def grid_around_ball(axes: np.ndarray, shape: tuple[int, int, int]) -> Grid:
-    """A grid with these steps, whose middle is near the ball."""
+    """A grid with these axes and its centre near the ball."""
     affine = np.eye(4)
     affine[:3, :3] = axes
     affine[:3, 3] = CENTRE_MM + np.array([2.5, -1.5, 3.0]) - axes @ (np.array(shape) // 2)
@@ -74,10 +74,10 @@ def test_a_lesion_keeps_its_position_and_volume_in_a_round_trip(axes, shape):
     working = working_grid(source)
     assert working.spacing_mm == (1, 1, 1)
     assert working.orientation == "LPS"
-    there = resample_mask(ball(source), source, working)
-    back = resample_mask(there, working, source)
+    forward = resample_mask(ball(source), source, working)
+    back = resample_mask(forward, working, source)
     tolerance_mm = 0.1 * max(source.spacing_mm)
-    for mask, grid in ((there, working), (back, source)):
+    for mask, grid in ((forward, working), (back, source)):
         assert centroid_mm(mask, grid.affine) == pytest.approx(CENTRE_MM, abs=tolerance_mm)
         assert mask.sum() * grid.voxel_ml == pytest.approx(4 / 3 * np.pi * 1.2**3, rel=0.12)
 

@@ -1,13 +1,12 @@
-"""`glioserve health`: asked of a running service, with TLS and without, and of none."""
+"""`glioserve health`: with and without a running service, with and without TLS."""
 
-from support.running_service import serve_in_thread, free_port
-import ssl
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
+from support.running_service import free_port, port_of, serve_in_thread
 
 from service.app import create_app
 from service.errors import HealthError
@@ -18,10 +17,6 @@ from service.settings import Settings
 @pytest.fixture
 def settings(weights, tmp_path):
     return {"weights": weights, "device": "cpu", "spool": tmp_path / "spool", "open_to_anyone": True}
-
-
-def port_of(address):
-    return int(address.rpartition(":")[2])
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
@@ -35,14 +30,11 @@ def test_the_host_name_of_the_certificate_is_not_checked(settings, tls, trust):
     with serve_in_thread(create_app(Settings(**settings, **tls)), trust) as address:
         check_health(Settings(host="localhost", port=port_of(address), **tls))
         with pytest.raises(HealthError):
-            check_health(Settings(port=port_of(address)))  # in plain text
+            check_health(Settings(port=port_of(address)))  # over plain HTTP
 
 
-def test_a_service_that_requires_client_certificates_is_healthy(settings, tls, authority):
-    known = ssl.create_default_context()
-    authority.configure_trust(known)
-    authority.issue_cert("ward@hospital.example").configure_cert(known)
-    with serve_in_thread(create_app(Settings(**settings, **tls)), known) as address:
+def test_a_service_that_requires_client_certificates_is_healthy(settings, tls, client_certificate):
+    with serve_in_thread(create_app(Settings(**settings, **tls)), client_certificate) as address:
         check_health(Settings(port=port_of(address), **tls))
 
 
@@ -63,8 +55,8 @@ def test_an_error_status_is_not_healthy():
 
 
 def test_the_health_check_imports_neither_torch_nor_the_web_stack():
-    heavy = (
+    script = (
         "import sys, service.cli, service.health; print({'torch', 'numpy', 'fastapi', 'uvicorn'} & set(sys.modules))"
     )
-    ended = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ended.stdout == "set()\n"

@@ -1,4 +1,4 @@
-"""What the image installs: nothing but tested versions, each file known by its hash, none that calls home."""
+"""The requirements of the container image: tested versions with hashes, and no telemetry."""
 
 import re
 import tomllib
@@ -16,7 +16,7 @@ HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
 def read_pins(path):
-    """Requirements by name, each with what follows it: its hashes."""
+    """The pinned requirements by name, each with its hash options."""
     text = re.sub(r"\\\n|^#.*$", "", path.read_text(), flags=re.MULTILINE)
     lines = (line.partition(" --") for line in text.splitlines() if line.strip())
     pins = [(Requirement(pin), dashes + options) for pin, dashes, options in (map(str.strip, line) for line in lines)]
@@ -25,13 +25,13 @@ def read_pins(path):
 
 @pytest.fixture(scope="module", params=FLAVOURS, ids=lambda path: path.stem)
 def pins(request):
-    """What the image of a flavour installs."""
+    """The pinned requirements of the image of a flavour."""
     return read_pins(COMMON) | read_pins(request.param)
 
 
-def is_met(requirement, pins):
+def is_pinned(requirement, pins):
     name = canonicalize_name(requirement.name)
-    return name in pins and all(requirement.specifier.contains(lock.version) for lock in pins[name][0].specifier)
+    return name in pins and all(requirement.specifier.contains(pin.version) for pin in pins[name][0].specifier)
 
 
 def applies(requirement):
@@ -62,26 +62,28 @@ def test_every_pin_is_one_version_with_hashes(path):
 def test_every_runtime_dependency_is_pinned(pins):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = map(Requirement, [*project["dependencies"], *extras["serve"], *extras["int8"], *extras["image"]])
-    assert [str(requirement) for requirement in asked if not is_met(requirement, pins)] == []
+    wanted = map(Requirement, [*project["dependencies"], *extras["serve"], *extras["int8"], *extras["image"]])
+    assert [str(requirement) for requirement in wanted if not is_pinned(requirement, pins)] == []
 
 
 def test_every_transitive_dependency_but_telemetry_is_pinned(pins):
-    # torch, and what it brings, are not asked: that of these tests is of one build alone.
+    # Without torch and its dependencies: the installed build is only one of those in the requirements.
     common = [name for name, (pin, _) in read_pins(COMMON).items() if applies(pin)]
-    asked = [Requirement(line) for name in common for line in requires(name) or ()]
-    assert {asking.name for asking in asked if applies(asking) and not is_met(asking, pins)} == {"openvino-telemetry"}
+    wanted = [Requirement(line) for name in common for line in requires(name) or ()]
+    assert {
+        requirement.name for requirement in wanted if applies(requirement) and not is_pinned(requirement, pins)
+    } == {"openvino-telemetry"}
 
 
 def test_no_telemetry_package_is_installed(pins):
-    # fastapi imports the interfaces of OpenTelemetry; without its SDK nothing is behind them.
+    # fastapi imports the OpenTelemetry API, which does nothing without the SDK.
     assert [name for name in pins if "telemetry" in name] == ["opentelemetry-api"]
 
 
 def test_cuda_libraries_are_pinned_for_cuda_images_only():
-    of_cuda = re.compile(r"cuda-|nvidia-")
+    cuda_name = re.compile(r"cuda-|nvidia-")
     for path in [COMMON, *FLAVOURS]:
-        libraries = [name for name in read_pins(path) if of_cuda.match(name)]
+        libraries = [name for name in read_pins(path) if cuda_name.match(name)]
         assert bool(libraries) is path.stem.startswith("requirements-cu"), path
 
 

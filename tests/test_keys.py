@@ -1,12 +1,12 @@
-"""The keys file, and the commands that change it."""
+"""The keys file and the `keys` subcommands."""
 
-from support.command_line import GLIOSERVE
 import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
+from support.command_line import run_glioserve
 
 from service.errors import SettingsError
 from service.keys import KeyFile, Keys, Scope
@@ -20,14 +20,7 @@ def path(tmp_path):
 @pytest.fixture
 def command(path):
     """`glioserve keys` on that file."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess:
-        environment = os.environ | {"GLIOSERVE_KEYS": str(path)}
-        return subprocess.run(
-            [GLIOSERVE, "keys", *arguments], env=environment, capture_output=True, text=True, check=False
-        )
-
-    return run
+    return partial(run_glioserve, "keys", keys=path)
 
 
 def test_a_key_can_be_added_listed_and_revoked(path, command):
@@ -64,16 +57,21 @@ def test_an_invalid_keys_file_leaves_the_active_keys_unchanged(path, caplog):
     assert "line 1 is no key" in caplog.text
 
 
-@pytest.mark.parametrize("changed", [lambda key: key[:-1] + "x", lambda key: key[:-1], str.upper, lambda _: "", repr])
-def test_a_modified_key_is_rejected(path, changed):
+@pytest.mark.parametrize(
+    "change",
+    [lambda key: key[:-1] + ("y" if key.endswith("x") else "x"), lambda key: key[:-1], str.upper, lambda _: "", repr],
+    ids=["last character", "shortened", "upper case", "empty", "quoted"],
+)
+def test_a_modified_key_is_rejected(path, change):
     key = KeyFile(path).add("ward-7", [Scope.SEGMENT])
-    assert changed(key) != key
-    assert Keys(path).find(changed(key)) is None
+    assert change(key) != key
+    assert Keys(path).find(change(key)) is None
 
 
 def test_keys_added_concurrently_are_all_saved(path):
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda number: KeyFile(path).add(f"ward-{number}", [Scope.READ]), range(40)))
+    assert len(made) == 40
     assert all(Keys(path).find(key) for key in made)
 
 
@@ -113,18 +111,18 @@ def test_two_active_keys_cannot_share_a_name(path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "phrase"),
     [
         (("revoke", "nobody"), "expected a file that `glioserve keys add` made"),
         (("add", "Jane Doe"), "NAME: expected 1 to 64 of"),
         (("list",), "No such file"),
     ],
 )
-def test_an_error_is_one_line_without_a_traceback(path, command, arguments, words):
-    ended = command(*arguments)
-    assert ended.returncode == 1
-    assert words in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_an_error_is_one_line_without_a_traceback(path, command, arguments, phrase):
+    result = command(*arguments)
+    assert result.returncode == 1
+    assert phrase in result.stderr
+    assert "Traceback" not in result.stderr
     assert not path.exists()
 
 
@@ -139,8 +137,7 @@ def test_an_invalid_line_is_reported_by_number(path):
 def test_a_key_that_cannot_be_printed_is_revoked(tmp_path):
     keys = tmp_path / "keys"
     with Path("/dev/full").open("wb") as full:
-        command = [GLIOSERVE, "keys", "add", "ward-7"]
-        ended = subprocess.run(command, env=os.environ | {"GLIOSERVE_KEYS": str(keys)}, stdout=full, check=False)
-    assert ended.returncode == 1
+        result = run_glioserve("keys", "add", "ward-7", keys=keys, stdout=full)
+    assert result.returncode == 1
     [key] = KeyFile(keys).read().values()
     assert key.revoked

@@ -1,4 +1,4 @@
-"""The end of connections whose request was answered before all of it had come."""
+"""The lingering close: a response that is sent before the whole request body has arrived."""
 
 import math
 from time import monotonic
@@ -9,17 +9,17 @@ from anyio import fail_after, run, sleep_forever
 from service import linger
 from service.linger import Linger
 
-EARLY_ANSWER = [
+EARLY_RESPONSE = [
     {"type": "http.response.start", "status": 429, "headers": []},
-    {"type": "http.response.body", "body": b"come again"},
+    {"type": "http.response.body", "body": b"queue full"},
 ]
-PIECE = {"type": "http.request", "body": bytes(1000), "more_body": True}
-END, GONE = {"type": "http.request", "body": b""}, {"type": "http.disconnect"}
+CHUNK = {"type": "http.request", "body": bytes(1000), "more_body": True}
+LAST_CHUNK, DISCONNECT = {"type": "http.request", "body": b""}, {"type": "http.disconnect"}
 
 
-def sent_after(pieces, announced=b"99999"):
-    """What leaves while these messages come, and then none, and the seconds until the last of it."""
-    sent, arriving = [], iter(pieces)
+def respond_early(chunks, content_length=b"99999"):
+    """Respond before these chunks arrive, and return the messages sent and the seconds until the last one."""
+    sent, arriving = [], iter(chunks)
 
     async def receive():
         return next(arriving, None) or await sleep_forever()
@@ -27,14 +27,14 @@ def sent_after(pieces, announced=b"99999"):
     async def send(message):
         sent.append(message)
 
-    async def answer(_scope, _receive, send):
-        for message in EARLY_ANSWER:
+    async def app(_scope, _receive, send):
+        for message in EARLY_RESPONSE:
             await send(message)
 
     async def serve():
-        scope = {"type": "http", "headers": [(b"content-length", announced)]}
+        scope = {"type": "http", "headers": [(b"content-length", content_length)]}
         with fail_after(10):
-            await Linger(answer)(scope, receive, send)
+            await Linger(app)(scope, receive, send)
 
     started = monotonic()
     run(serve)
@@ -42,21 +42,21 @@ def sent_after(pieces, announced=b"99999"):
 
 
 def test_an_early_response_is_sent_at_once_and_ends_after_the_request_body():
-    sent, seconds = sent_after([PIECE] * 3 + [END])
+    sent, seconds = respond_early([CHUNK] * 3 + [LAST_CHUNK])
     assert [message.get("more_body", False) for message in sent] == [False, True, False]
-    assert b"".join(message.get("body", b"") for message in sent) == b"come again"
+    assert b"".join(message.get("body", b"") for message in sent) == b"queue full"
     assert seconds < linger.LINGER_S
 
 
-@pytest.mark.parametrize("pieces", [[PIECE] * 3, [PIECE] * math.ceil(linger.MOST_BYTES / 1000)])
-def test_the_lingering_close_is_limited_in_time_and_bytes(pieces):
-    _, seconds = sent_after(pieces)
+@pytest.mark.parametrize("chunks", [[CHUNK] * 3, [CHUNK] * math.ceil(linger.MOST_BYTES / 1000)])
+def test_the_lingering_close_is_limited_in_time_and_bytes(chunks):
+    _, seconds = respond_early(chunks)
     assert linger.LINGER_S <= seconds < linger.LINGER_S + 1
 
 
 def test_a_disconnected_client_ends_the_lingering_close():
-    assert sent_after([PIECE, GONE])[1] < linger.LINGER_S
+    assert respond_early([CHUNK, DISCONNECT])[1] < linger.LINGER_S
 
 
 def test_a_response_to_a_request_without_a_body_is_unchanged():
-    assert sent_after([], announced=b"0")[0] == EARLY_ANSWER
+    assert respond_early([], content_length=b"0")[0] == EARLY_RESPONSE

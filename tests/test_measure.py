@@ -14,7 +14,7 @@ def box(x: slice, y: slice = slice(4, 8), z: slice = slice(4, 8)) -> np.ndarray:
 
 
 def test_scores_of_two_overlapping_boxes_match_a_hand_calculation():
-    predicted, truth = box(slice(2, 8)), box(slice(4, 12))  # 96 and 128 voxels, 64 in common
+    predicted, truth = box(slice(2, 8)), box(slice(4, 12))  # 96 and 128 voxels, 64 of them in both
     scores = agreement(predicted, truth, SPACING_MM)
     assert scores.dice == pytest.approx(2 * 64 / (96 + 128))
     assert scores.sensitivity == pytest.approx(64 / 128)

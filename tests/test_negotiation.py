@@ -5,7 +5,7 @@ from service.errors import NotAcceptableError
 
 
 @pytest.mark.parametrize(
-    ("accept", "chosen"),
+    ("accept", "expected"),
     [
         ("*/*", ZIP),
         ("", ZIP),
@@ -18,8 +18,8 @@ from service.errors import NotAcceptableError
         ("application/json;q=nonsense, application/gzip;q=0.1", GZIP),
     ],
 )
-def test_the_preferred_media_type_is_chosen(accept, chosen):
-    assert choose_media_type(accept) == chosen
+def test_the_preferred_media_type_is_chosen(accept, expected):
+    assert choose_media_type(accept) == expected
 
 
 @pytest.mark.parametrize("accept", ["image/png", "application/zip;q=0"])

@@ -10,7 +10,7 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def head() -> dict[Modality, Volume]:
-    """Random intensities, some negative, in a box of brain within air."""
+    """Random intensities, some of them negative, in a box of brain surrounded by background."""
     voxels = np.zeros((4, 12, 14, 16), np.float32)
     voxels[:, 2:9, 3:11, 4:13] = np.random.default_rng(0).normal(5, 10, size=(4, 7, 8, 9))
     return {modality: Volume(image, LPS) for modality, image in zip(Modality, voxels, strict=True)}
@@ -42,7 +42,7 @@ def test_resampling_does_not_mix_background_into_the_brain():
         image.voxels[image.voxels != 0] = 100
         image.voxels[5, 5, 5] = 101
     scores = normalise(images).scores
-    assert (scores[scores != 0] > -1).all()  # nothing lies between the constant brain and the air
+    assert (scores[scores != 0] > -1).all()  # no value between the constant brain and the background
 
 
 def test_the_input_images_are_not_modified():

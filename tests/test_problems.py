@@ -12,8 +12,9 @@ ERRORS = Path(__file__).parents[1] / "docs" / "errors.md"
 
 
 def leaves(root: type[Exception]) -> set[type[Exception]]:
-    below = root.__subclasses__()
-    return set().union(*(leaves(error) for error in below)) if below else {root}
+    """The errors of a tree that have no subclasses."""
+    children = root.__subclasses__()
+    return set().union(*(leaves(error) for error in children)) if children else {root}
 
 
 def test_every_request_error_has_a_problem():
@@ -53,11 +54,11 @@ def test_every_problem_is_in_the_openapi_document():
 
 def test_every_422_response_is_documented_as_a_problem():
     document = create_app(Settings()).openapi()
-    refusals = [
+    contents = [
         operation["responses"]["422"]["content"]
         for path in document["paths"].values()
         for operation in path.values()
         if "422" in operation["responses"]
     ]
-    assert refusals
-    assert all(list(content) == [MEDIA_TYPE] for content in refusals)
+    assert contents
+    assert all(list(content) == [MEDIA_TYPE] for content in contents)

@@ -47,10 +47,10 @@ def test_no_keys_are_required_on_loopback(host):
     assert read_settings({"GLIOSERVE_HOST": host}).keys is None
 
 
-@pytest.mark.parametrize("given", [{"TLS_CERTIFICATE": "x"}, {"TLS_KEY": "x"}, {"TLS_CLIENT_CA": "x"}])
-def test_tls_requires_both_certificate_and_key(given):
+@pytest.mark.parametrize("settings", [{"TLS_CERTIFICATE": "x"}, {"TLS_KEY": "x"}, {"TLS_CLIENT_CA": "x"}])
+def test_tls_requires_both_certificate_and_key(settings):
     with pytest.raises(SettingsError, match="expected both"):
-        read_settings({f"GLIOSERVE_{name}": value for name, value in given.items()})
+        read_settings({f"GLIOSERVE_{name}": value for name, value in settings.items()})
 
 
 def test_an_empty_variable_counts_as_absent():

@@ -50,7 +50,7 @@ def test_training_slices_have_the_same_neighbours_as_served_ones(tiny_cases):
     served = AxialSlices(case.volumes, reach=2, stride=1, precision=torch.float32)
     whole = Window(slice(0, case.labels.shape[1]), slice(0, case.labels.shape[2]))
     assert np.array_equal(samples, served.take(np.arange(14), whole, (-2, 0, 2)))
-    assert not samples[0, :4].any()  # nothing lies two below the first
+    assert not samples[0, :4].any()  # there is no slice two below the first
     assert np.array_equal(samples[0, 8:], samples[2, 4:8])
 
 

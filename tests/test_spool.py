@@ -1,4 +1,4 @@
-"""The folder of the spool: whose it is, and what is swept out of it."""
+"""The spool folder: ownership, permissions, and clean-up at startup."""
 
 import stat
 

@@ -1,11 +1,11 @@
 from service.pace import FIRST_GUESS_S, Pace
 
 
-def pace_of(*compute_s):
-    pace = Pace()
+def estimate_from(*compute_s):
+    estimate = Pace()
     for seconds in compute_s:
-        pace.add(seconds)
-    return pace
+        estimate.add(seconds)
+    return estimate
 
 
 def test_the_estimate_before_the_first_case_is_a_default():
@@ -13,11 +13,11 @@ def test_the_estimate_before_the_first_case_is_a_default():
 
 
 def test_the_estimate_is_the_median_of_recent_cases():
-    pace = pace_of(*[1.0] * 8, 60.0)
-    assert pace.left_s(4) == 4.0
-    assert pace.left_s(1, done_s=0.4) == 0.6
-    assert pace.left_s(1, done_s=7) == 0.0
+    estimate = estimate_from(*[1.0] * 8, 60.0)
+    assert estimate.left_s(4) == 4.0
+    assert estimate.left_s(1, done_s=0.4) == 0.6
+    assert estimate.left_s(1, done_s=7) == 0.0
 
 
 def test_the_retry_delay_is_the_time_to_empty_half_of_the_queue():
-    assert pace_of(*[1.5] * 9).until_half_empty_s(depth=8) == 7
+    assert estimate_from(*[1.5] * 9).until_half_empty_s(depth=8) == 7
