@@ -63,7 +63,7 @@ evaluate: setup $(DATA)  ## score WEIGHTS on the validation and test cases of DA
 	$(BIN)/python -m model_training evaluate $(DATA) --weights $(WEIGHTS) --split $(or $(SPLIT),$(DATA)/split.json)
 
 accuracy: setup $(DATA)  ## score shortcuts and precisions against whole slices in float32, on the cases of DATA
-	$(BIN)/python tests/benchmark_accuracy.py $(DATA)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.accuracy $(DATA)
 
 performance: setup  ## draw docs/performance.png: memory over 100 requests, time against slices
 	$(BIN)/python docs/performance.py
@@ -72,16 +72,16 @@ load: setup  ## flood a server with a case, or CASE=zip, and write docs/load.md 
 	$(BIN)/python docs/load.py $(CASE)
 
 fuzz: .venv/.fuzzing  ## throw MINUTES of made-up inputs at readers and server
-	$(BIN)/python tests/fuzz.py --minutes $(MINUTES)
+	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES)
 
 build/brats: | setup
-	$(BIN)/python tests/real_cases.py $@
+	PYTHONPATH=tests $(BIN)/python -m support.real_cases $@
 
 bench: setup  ## measure a case, hostile uploads and augmentation against stated limits
 	mkdir -p build
-	$(BIN)/python tests/benchmark.py build/bench.json
-	$(BIN)/python tests/benchmark_hostile.py
-	$(BIN)/python tests/benchmark_augmentation.py
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.service build/bench.json
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.malicious_uploads
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.augmentation
 
 openapi: setup  ## write openapi/openapi.json from the app
 	$(BIN)/glioserve openapi openapi/openapi.json
@@ -107,5 +107,5 @@ image:  ## build the container image TAG of FLAVOUR with BUILDER (docker build, 
 		--tag $(TAG) --file docker/Dockerfile .
 
 image-test: setup  ## build the image for CPUs, run it as a service, examine it; needs root, buildah, debootstrap, runc
-	$(BIN)/pytest tests/image_checks.py
+	$(BIN)/pytest tests/image/checks.py
 	@cat build/image/figures.json

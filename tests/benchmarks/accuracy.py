@@ -1,4 +1,7 @@
-"""What windows, the cascade and each precision do to Dice, against every whole slice in float32, on real cases."""
+"""Dice of windows, cascade and each precision, compared with whole slices in float32, on real cases.
+
+PYTHONPATH=tests python -m benchmarks.accuracy FOLDER
+"""
 
 import sys
 from collections.abc import Mapping
@@ -23,44 +26,44 @@ from service.segmentation.weights import load_model
 from service.settings import DEFAULT_WEIGHTS
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.int8)
-MOST_LOST = 0.002  # of mean Dice
+MAX_DICE_LOSS = 0.002  # of the mean
 
 
 def main() -> None:
-    """Print mean Dice of each way over the scored cases of a folder; fail where one loses more than MOST_LOST."""
+    """Print the mean Dice of each method over the cases of a folder; fail if one loses more than MAX_DICE_LOSS."""
     data, split = Path(sys.argv[1]), read_split(Path(sys.argv[1]) / "split.json")
     scores = compare(data, split["validation"] + split["test"])
     whole = scores["whole slices, float32"]
-    for way, dices in scores.items():
+    for method, dices in scores.items():
         means = "".join(f"  {mean:.4f} ({mean - reference:+.4f})" for mean, reference in zip(dices, whole, strict=True))
-        print(f"{way:22}{means}")
-    print(f"mean Dice of {', '.join(Region)}, and the difference from whole slices; at most {MOST_LOST} may be lost")
-    sys.exit(any((dices < whole - MOST_LOST).any() for dices in scores.values()))
+        print(f"{method:22}{means}")
+    print(f"mean Dice of {', '.join(Region)}, and the difference from whole slices; limit: a loss of {MAX_DICE_LOSS}")
+    sys.exit(any((dices < whole - MAX_DICE_LOSS).any() for dices in scores.values()))
 
 
 def compare(data: Path, names: list[str]) -> Mapping[str, NDArray[np.float64]]:
-    """Mean Dice of the three regions over cases, by way."""
+    """The mean Dice of the three regions over cases, by method."""
     plain, folders = load_model(DEFAULT_WEIGHTS, torch.device("cpu")), find_cases(data)
     served = {precision_name(precision): plain.optimised(precision) for precision in PRECISIONS}
-    scores: dict[str, list[list[float]]] = {way: [] for way in ("whole slices, float32", *served)}
+    scores: dict[str, list[list[float]]] = {method: [] for method in ("whole slices, float32", *served)}
     for name in names:
         case = read_case(read_folder(folders[name]))
         normalised = normalise(case.images)
         scores["whole slices, float32"].append(score(case, normalised, whole_slice_masks(plain, normalised)))
-        for way, model in served.items():
-            scores[way].append(score(case, normalised, predict_masks(model, normalised.scores).masks))
-    return {way: np.mean(dices, axis=0) for way, dices in scores.items()}
+        for method, model in served.items():
+            scores[method].append(score(case, normalised, predict_masks(model, normalised.scores).masks))
+    return {method: np.mean(dices, axis=0) for method, dices in scores.items()}
 
 
 def score(case: Case, normalised: NormalisedCase, masks: RegionMasks) -> list[float]:
-    """Dice of the three regions."""
+    """The Dice of the three regions."""
     assert case.ground_truth is not None
     truth = region_masks(case.ground_truth.voxels)
     return [dice(normalised.uncrop(masks[region]), truth[region]) for region in Region]
 
 
 def whole_slice_masks(model: Model, case: NormalisedCase) -> dict[Region, NDArray[np.bool_]]:
-    """What three networks answer on every slice of the uncropped case, padded to their stride, and then nested."""
+    """The nested masks of the networks on every whole slice, padded to a multiple of the stride."""
     masks: dict[Region, NDArray[np.bool_]] = {}
     outer = None
     volumes = np.zeros((4, *case.grid.shape), np.float32)

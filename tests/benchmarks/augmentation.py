@@ -1,4 +1,7 @@
-"""Table I by batches in torch against slice by slice in scipy, on the same parameters, against a stated limit."""
+"""The speed of the augmentation of Table I in batches with torch, compared with scipy slice by slice.
+
+PYTHONPATH=tests python -m benchmarks.augmentation
+"""
 
 import sys
 from collections.abc import Callable
@@ -19,38 +22,38 @@ MIN_RATIO = 20
 
 
 def main() -> None:
-    """Print seconds a slice of both ways; fail where the ratio is below the limit."""
+    """Print the seconds per slice of both methods; fail if the ratio is below the limit."""
     generator = torch.Generator().manual_seed(0)
     slices = torch.randn(BATCH, 4, *SHAPE, generator=generator)
     labels = (torch.rand(BATCH, 1, *SHAPE, generator=generator) > 0.5).float()
-    batched(slices, labels)  # warms up
+    batched(slices, labels)  # warm-up
     ratios = []
-    for _ in range(RUNS):  # in turns, so that a noisy machine disturbs both alike
-        ours, theirs = seconds(batched, slices, labels), seconds(one_by_one, slices, labels)
-        ratios.append(theirs / ours)
-        print(f"torch {1000 * ours:6.2f} ms a slice, scipy {1000 * theirs:6.1f} ms, ratio {ratios[-1]:.1f}")
-    print(f"median ratio {median(ratios):.1f} of at least {MIN_RATIO}, {torch.get_num_threads()} threads")
+    for _ in range(RUNS):  # alternating, so that other load affects both alike
+        torch_s, scipy_s = seconds(batched, slices, labels), seconds(one_by_one, slices, labels)
+        ratios.append(scipy_s / torch_s)
+        print(f"torch {1000 * torch_s:6.2f} ms per slice, scipy {1000 * scipy_s:6.1f} ms, ratio {ratios[-1]:.1f}")
+    print(f"median ratio {median(ratios):.1f} (limit: {MIN_RATIO}), {torch.get_num_threads()} threads")
     sys.exit(median(ratios) < MIN_RATIO)
 
 
 def seconds(
     augment: Callable[[torch.Tensor, torch.Tensor], object], slices: torch.Tensor, labels: torch.Tensor
 ) -> float:
-    """Seconds a slice."""
+    """The seconds per slice."""
     started = perf_counter()
     augment(slices, labels)
     return (perf_counter() - started) / BATCH
 
 
 def batched(slices: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The product's way."""
+    """The method of model_training."""
     draws = Draws([stream_seed(0, f"slice {number}", 0) for number in range(BATCH)])
     coordinates = random_map(SHAPE, SHAPE, True, draws)
     return sample(slices, coordinates, "bilinear"), sample(labels, coordinates, "nearest")
 
 
 def one_by_one(slices: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The usual way: a Gaussian filter and coordinates for each slice, an interpolation for each channel."""
+    """The usual method: a Gaussian filter and a map for each slice, an interpolation for each channel."""
     affines, shifts = random_affine(SHAPE, Draws(range(BATCH)))
     random = np.random.default_rng(0)
     images, masks = np.empty(slices.shape, np.float32), np.empty(labels.shape, np.float32)

@@ -1,8 +1,8 @@
-"""The readers under inputs that are chosen by the code that they reach, with atheris and its libFuzzer.
+"""Coverage-guided fuzzing of the upload readers with atheris (libFuzzer).
 
-    python tests/fuzz_coverage.py CORPUS [libFuzzer's options]
+    PYTHONPATH=tests python -m fuzz.coverage CORPUS [options of libFuzzer]
 
-An input is a byte, which says what it is, and a zip, a NIfTI file, or the choices from which hypothesis builds an
+An input is one byte for its kind, followed by a zip, a NIfTI file, or the bytes from which hypothesis generates an
 upload.
 """
 
@@ -18,22 +18,24 @@ from time import monotonic
 import atheris
 
 with atheris.instrument_imports(include=["nibabel", "service", "zipfile"]):
-    from fuzz_inputs import WORDS, corpus, good_image, uploads
-    from fuzz_readers import IN_MEMORY, SECONDS_OF_A_HANG, Findings, read
     from hypothesis import given
+    from support.case_files import MODALITY_NAMES
 
+    from fuzz.findings import Findings
+    from fuzz.inputs import corpus, make_image, uploads
+    from fuzz.readers import HANG_S, MEMORY_FOLDER, read
     from service.archive import ZIP_PART
     from service.decoding import confine
     from service.log import silence_libraries
 
-ZIPS, IMAGES, BUILT = range(3)
-MOST_BYTES = 2**13
-CHANGED = "t2"  # the image that is not a good one
-SECONDS_TO_END = 60
+ZIP, IMAGE, GENERATED = range(3)
+MAX_INPUT_BYTES = 2**13
+FUZZED_MODALITY = "t2"
+SHUTDOWN_S = 60
 
 
 def fuzz_coverage(seed: int, seconds: float, out: Path) -> tuple[Findings, float]:
-    """Run it in a process of its own for so many seconds; gives also what it took."""
+    """Fuzz in a process of its own for this many seconds; return the findings and the duration."""
     seeds = out / "corpus"
     rmtree(seeds, ignore_errors=True)
     seeds.mkdir()
@@ -42,16 +44,16 @@ def fuzz_coverage(seed: int, seconds: float, out: Path) -> tuple[Findings, float
     options = {
         "max_total_time": int(seconds),
         "seed": seed,
-        "timeout": SECONDS_OF_A_HANG,
-        "max_len": MOST_BYTES,
-        "rss_limit_mb": 0,  # the process limits itself, as the one that decodes does
+        "timeout": HANG_S,
+        "max_len": MAX_INPUT_BYTES,
+        "rss_limit_mb": 0,  # the process limits itself, like the decoder process
         "artifact_prefix": f"{out}/coverage-",
     }
-    command = [sys.executable, __file__, seeds, *(f"-{name}={value}" for name, value in options.items())]
+    command = [sys.executable, "-m", "fuzz.coverage", seeds, *(f"-{name}={value}" for name, value in options.items())]
     started = monotonic()
     log = out / "coverage.log"
-    with log.open("w") as told:
-        done = subprocess.run(command, stdout=told, stderr=told, timeout=seconds + SECONDS_TO_END)
+    with log.open("w") as output:
+        done = subprocess.run(command, stdout=output, stderr=output, timeout=seconds + SHUTDOWN_S)
     findings, text = Findings(), log.read_text(errors="replace")
     if runs := re.search(r"^Done (\d+) runs", text, re.MULTILINE):
         findings.inputs = int(runs[1])
@@ -62,27 +64,27 @@ def fuzz_coverage(seed: int, seconds: float, out: Path) -> tuple[Findings, float
 
 
 def seed_inputs() -> list[bytes]:
-    """What it starts from."""
+    """The initial corpus."""
     zips, cases = corpus()
     images = {data for case in cases for data in case.values()}
-    return [bytes([ZIPS]) + upload[ZIP_PART] for upload in zips] + [bytes([IMAGES]) + data for data in images]
+    return [bytes([ZIP]) + upload[ZIP_PART] for upload in zips] + [bytes([IMAGE]) + data for data in images]
 
 
-def try_inputs() -> None:
-    """Never comes back."""
+def fuzz_forever() -> None:
+    """Fuzz until libFuzzer ends the process."""
     confine()
     silence_libraries()
-    with TemporaryDirectory(dir=IN_MEMORY) as folder:
-        place = Path(folder)
-        built = given(uploads())(lambda upload: read(upload, place)).hypothesis.fuzz_one_input
-        others = {word: good_image((3, 3, 3)) for word in WORDS if word != CHANGED}
+    with TemporaryDirectory(dir=MEMORY_FOLDER) as name:
+        folder = Path(name)
+        read_generated = given(uploads())(lambda upload: read(upload, folder)).hypothesis.fuzz_one_input
+        others = {name: make_image((3, 3, 3)) for name in MODALITY_NAMES if name != FUZZED_MODALITY}
 
         def try_one(data: bytes) -> None:
-            kind, rest = (data[0] % 3, data[1:]) if data else (ZIPS, b"")
-            if kind == BUILT:
-                built(rest)
+            kind, rest = (data[0] % 3, data[1:]) if data else (ZIP, b"")
+            if kind == GENERATED:
+                read_generated(rest)
             else:
-                read({ZIP_PART: rest} if kind == ZIPS else others | {CHANGED: rest}, place)
+                read({ZIP_PART: rest} if kind == ZIP else others | {FUZZED_MODALITY: rest}, folder)
 
         atheris.Setup(sys.argv, try_one)
         atheris.Fuzz()
@@ -90,4 +92,4 @@ def try_inputs() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    try_inputs()
+    fuzz_forever()

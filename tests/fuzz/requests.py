@@ -1,13 +1,14 @@
-"""Requests that nobody would send, as bytes and as manners: in pieces, with pauses, cut off, hung up on."""
+"""Malformed and unusual requests: their bytes, and how they are sent (in pieces, with pauses, cut off)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from fuzz_inputs import SECRET, WORDS, Upload, good_image, mutated
-from hostile import ARCHIVES, VOLUMES, zip_of
+from support.case_files import MODALITY_NAMES, make_zip
+from support.malicious_uploads import ARCHIVES, IMAGES
 
+from fuzz.inputs import SECRET, Upload, make_image, mutate_upload
 from service.archive import ZIP_PART
 
 Header = tuple[bytes, bytes]
@@ -16,65 +17,65 @@ KEY_HEADER = b"Authorization"
 METHODS = [b"GET"] * 6 + b"POST PUT PATCH DELETE HEAD OPTIONS TRACE CONNECT get BREW M-SEARCH".split()
 PATHS = b"/livez /readyz /metrics /models /openapi.json /segment".split()
 PATHS += b"/jobs / /docs /segment/ //segment /Livez * /%00 /%ff".split()
-SECONDS_OF_A_PAUSE = (0.0, 0.0, 0.01, 0.1)
-LARGEST_HOSTILE_BYTES = 2**21
-ENDLESS_BYTES = 2**17
+PAUSES_S = (0.0, 0.0, 0.01, 0.1)
+MAX_MALICIOUS_BYTES = 2**21
+HUGE_BYTES = 2**17
 
 
 @dataclass
 class Attempt:
-    """What a client sends, and what it may expect."""
+    """What a client sends, and whether it must get a response."""
 
     data: bytes
     method: str = "GET"
-    due: bool = True  # whether there must be an answer
+    must_answer: bool = True  # whether there must be a response
     cut: int | None = None  # bytes after which the client stops sending
-    hangs_up: bool = False  # then; otherwise it only sends no more, and listens
+    disconnects: bool = False  # then; otherwise it only stops sending and waits for a response
     pieces: int = 1
     pause_s: float = 0.0  # between pieces
-    patience: int | None = None  # bytes of the answer after which the client hangs up
+    bytes_to_read: int | None = None  # bytes of the response after which the client disconnects
 
     @property
     def target(self) -> bytes:
-        """The address, and more, if it is a request."""
+        """The request target and what follows it."""
         return self.data[:100].partition(b" ")[2]
 
 
 class Requests:
-    """A stream of attempts from a seed; ids of jobs are those that the server gave meanwhile.
+    """A stream of requests from a seed, most of them with one of the API keys.
 
-    One of the keys comes with most of them.
+    Job ids are those of the jobs submitted so far.
     """
 
     def __init__(self, seed: str, jobs: list[str], keys: Sequence[str]) -> None:
         self._random, self._jobs, self._keys = Random(seed), jobs, keys
 
     def next(self) -> Attempt:
-        """The next one; one of twelve is cut off or hung up on."""
+        """The next request; about one in six is cut off or its client disconnects."""
         random = self._random
         [make] = random.choices(KINDS, WEIGHTS)
         attempt = make(self, random)
-        attempt.pieces, attempt.pause_s = random.choice((1, 1, 1, 3)), random.choice(SECONDS_OF_A_PAUSE)
+        attempt.pieces, attempt.pause_s = random.choice((1, 1, 1, 3)), random.choice(PAUSES_S)
         if random.random() < 1 / 12:
-            attempt.cut, attempt.hangs_up, attempt.due = (
+            attempt.cut, attempt.disconnects, attempt.must_answer = (
                 random.randrange(len(attempt.data) + 1),
                 random.random() < 0.5,
                 False,
             )
         elif random.random() < 1 / 12:
-            attempt.patience, attempt.due = random.choice((0, 1, 50, 400)), False
+            attempt.bytes_to_read, attempt.must_answer = random.choice((0, 1, 50, 400)), False
         return attempt
 
-    def anything(self, random: Random) -> Attempt:
-        """Any method on any path, seldom with a body."""
+    def arbitrary(self, random: Random) -> Attempt:
+        """Any method on any path, rarely with a body."""
         target = random.choice([*PATHS, b"/" + _noise(random, 30).hex().encode()]) + self._query(random)
         if random.random() < 0.05:
-            target = random.choice((b"/" + b"x" * ENDLESS_BYTES, b"/livez " + _noise(random, 9), b"http://a/livez"))
+            target = random.choice((b"/" + b"x" * HUGE_BYTES, b"/livez " + _noise(random, 9), b"http://a/livez"))
         body = random.choice((b"", b"", b"", b"{}", _noise(random, 300)))
         return self._attempt(random.choice(METHODS), target, _headers(random), body)
 
     def job(self, random: Random) -> Attempt:
-        """A job's routes, its id real or not."""
+        """The routes of a job, with a real or an invented id."""
         ids = [job.encode() for job in self._jobs[-20:]] + [
             _noise(random, 16).hex().encode(),
             b"..",
@@ -85,20 +86,20 @@ class Requests:
         method = random.choice((b"GET", b"GET", b"GET", b"HEAD", b"DELETE", b"DELETE", b"POST"))
         return self._attempt(method, b"/jobs/" + random.choice(ids) + tail + self._query(random), _headers(random))
 
-    def good(self, random: Random) -> Attempt:
-        """A case that is segmented."""
-        return self._case(random, random.choice(good_uploads()))
+    def valid(self, random: Random) -> Attempt:
+        """A valid case."""
+        return self._case(random, random.choice(valid_uploads()))
 
-    def hostile(self, random: Random) -> Attempt:
-        """One of the corpus."""
-        return self._case(random, {ZIP_PART: random.choice(hostile_bodies())})
+    def malicious(self, random: Random) -> Attempt:
+        """A malicious upload."""
+        return self._case(random, {ZIP_PART: random.choice(malicious_bodies())})
 
-    def changed(self, random: Random) -> Attempt:
-        """One of the corpus with some bytes changed."""
-        return self._case(random, mutated(random))
+    def mutated(self, random: Random) -> Attempt:
+        """An upload of the corpus with some bytes changed."""
+        return self._case(random, mutate_upload(random))
 
     def broken_multipart(self, random: Random) -> Attempt:
-        """Parts that a form may not have."""
+        """An invalid multipart body."""
         body = bytearray(b"".join(b"--x\r\n" + _part(random) + b"\r\n" for _ in range(random.choice((0, 1, 2, 5)))))
         body += random.choice((b"--x--\r\n", b"--x--", b"", b"--x", b"--y--\r\n", b"\0" * 99))
         if random.random() < 0.1:
@@ -108,10 +109,10 @@ class Requests:
         kind = random.choice((b"multipart/form-data; boundary=x",) * 6 + MULTIPART_KINDS)
         return self._attempt(b"POST", b"/segment", [(b"Content-Type", kind), *_headers(random)], bytes(body))
 
-    def lie(self, random: Random) -> Attempt:
-        """A body of another length than is told, or told in two ways; the client sends no more, and listens."""
+    def false_length(self, random: Random) -> Attempt:
+        """A body with a false or contradictory length; the client stops sending and waits for a response."""
         body = random.choice(
-            (zip_of({}), b"5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffff\r\n", b"-1\r\n", _noise(random, 99))
+            (make_zip({}), b"5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffff\r\n", b"-1\r\n", _noise(random, 99))
         )
         length = random.choice((b"0", b"-1", b"1e9", b"", b"99999999999999999999", b"5, 6", b"\xd9\xa1", b"0x10"))
         framing = random.choice(
@@ -126,10 +127,10 @@ class Requests:
         )
         headers = [(b"Content-Type", b"application/zip"), *framing, *_headers(random)]
         data = _lines(b"POST /segment HTTP/1.1", [(b"Host", b"x"), *headers]) + body
-        return Attempt(data, "POST", due=False, cut=len(data))
+        return Attempt(data, "POST", must_answer=False, cut=len(data))
 
-    def no_http(self, random: Random) -> Attempt:
-        """Bytes that are no request."""
+    def invalid_http(self, random: Random) -> Attempt:
+        """Bytes that are not an HTTP request."""
         data = random.choice(
             (
                 _noise(random, 200),
@@ -139,17 +140,17 @@ class Requests:
                 b"GET /livez\r\n\r\n",
                 b"\r\n" * 999,
                 b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 20000 + b"\r\n",
-                b"GET /livez HTTP/1.1\r\nHost: x\r\nx: " + b"y" * ENDLESS_BYTES,
+                b"GET /livez HTTP/1.1\r\nHost: x\r\nx: " + b"y" * HUGE_BYTES,
                 b"GET /livez HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
                 b"GET /livez HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
                 + _noise(random, 40),
-                b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 50,  # one after the other, nobody waits
+                b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 50,  # pipelined
             )
         )
-        return Attempt(data, due=False, cut=len(data))
+        return Attempt(data, must_answer=False, cut=len(data))
 
     def _case(self, random: Random, upload: Upload) -> Attempt:
-        """An upload as a request in any of its forms."""
+        """A request with an upload as a raw zip or as a form."""
         if ZIP_PART in upload and random.random() < 0.5:
             body, kind = upload[ZIP_PART], b"application/zip"
         else:
@@ -181,14 +182,14 @@ class Requests:
 
 
 KINDS = (
-    Requests.anything,
+    Requests.arbitrary,
     Requests.job,
-    Requests.good,
-    Requests.hostile,
-    Requests.changed,
+    Requests.valid,
+    Requests.malicious,
+    Requests.mutated,
     Requests.broken_multipart,
-    Requests.lie,
-    Requests.no_http,
+    Requests.false_length,
+    Requests.invalid_http,
 )
 WEIGHTS = (40, 20, 3, 3, 8, 14, 6, 6)
 
@@ -241,10 +242,10 @@ def _headers(random: Random) -> list[Header]:
 
 
 def _part(random: Random) -> bytes:
-    name = random.choice((ZIP_PART, *WORDS, "seg", SECRET, "", "../x", "t1\0", "x" * 3000)).encode()
+    name = random.choice((ZIP_PART, *MODALITY_NAMES, "seg", SECRET, "", "../x", "t1\0", "x" * 3000)).encode()
     headers = [_disposition(name)]
     if random.random() < 0.4:
-        headers = [random.choice(PART_HEADERS(name))]
+        headers = [random.choice(_invalid_part_headers(name))]
     headers += random.choices(
         (b"Content-Type: x", b"Content-Transfer-Encoding: base64", b"X: " + b"y" * 999), k=random.randrange(3)
     )
@@ -253,14 +254,14 @@ def _part(random: Random) -> bytes:
     )
 
 
-def PART_HEADERS(name: bytes) -> tuple[bytes, ...]:  # noqa: N802  (a table but for the name)
-    """Headers of a part that say little, too much, or the wrong thing."""
+def _invalid_part_headers(name: bytes) -> tuple[bytes, ...]:
+    """Incomplete, too large or wrong headers of a form part."""
     return (
         b"Content-Disposition: form-data; name=" + name,
         b'Content-Disposition: form-data; name="' + name + b'"',
         b'Content-Disposition: attachment; filename="' + name + b'"',
-        b"Content-Disposition: " + b"z" * ENDLESS_BYTES,
-        b"z" * ENDLESS_BYTES + b": x",
+        b"Content-Disposition: " + b"z" * HUGE_BYTES,
+        b"z" * HUGE_BYTES + b": x",
         b"no header",
         b": x",
         b"\r\n".join([_disposition(name)] * 3000),
@@ -276,19 +277,19 @@ def _lines(start: bytes, headers: list[Header]) -> bytes:
     return b"\r\n".join([start, *(name + b": " + value for name, value in headers)]) + b"\r\n\r\n"
 
 
-def _noise(random: Random, most: int) -> bytes:
-    return random.randbytes(random.randrange(most + 1))
+def _noise(random: Random, max_bytes: int) -> bytes:
+    return random.randbytes(random.randrange(max_bytes + 1))
 
 
 @cache
-def good_uploads() -> list[Upload]:
-    """Cases that are segmented: a zip, and a file a modality."""
-    files = {word: good_image((8, 9, 10), number) for number, word in enumerate(WORDS)}
-    return [{ZIP_PART: zip_of({f"{SECRET}_{word}.nii": data for word, data in files.items()})}, files]
+def valid_uploads() -> list[Upload]:
+    """Valid cases: a zip, and one file per modality."""
+    files = {name: make_image((8, 9, 10), number) for number, name in enumerate(MODALITY_NAMES)}
+    return [{ZIP_PART: make_zip({f"{SECRET}_{name}.nii": data for name, data in files.items()})}, files]
 
 
 @cache
-def hostile_bodies() -> list[bytes]:
-    """The corpus, but for what would take longer to send than to refuse."""
-    bodies = (hostile.body() for hostile in (*ARCHIVES.values(), *VOLUMES.values()))
-    return [body for body in bodies if len(body) <= LARGEST_HOSTILE_BYTES]
+def malicious_bodies() -> list[bytes]:
+    """The malicious uploads, except those that take longer to send than to reject."""
+    bodies = (upload.make_body() for upload in (*ARCHIVES.values(), *IMAGES.values()))
+    return [body for body in bodies if len(body) <= MAX_MALICIOUS_BYTES]

@@ -1,4 +1,4 @@
-"""schemathesis on the OpenAPI document of a running service: every check, every phase."""
+"""Fuzzing of a running service by its OpenAPI document with schemathesis: every check, every phase."""
 
 import os
 import re
@@ -8,27 +8,29 @@ from pathlib import Path
 from shutil import rmtree
 from time import monotonic
 
-from fuzz_http import SETTINGS, known_weights, make_keys
-from fuzz_readers import Findings
-from serving import served
+from support.running_service import serve_in_process
+
+from fuzz.findings import Findings
+from fuzz.http import SETTINGS, known_weights, make_keys
 
 SCHEMATHESIS = Path(sys.executable).with_name("st")
 PHASES = "examples,coverage,fuzzing,stateful"
-WAITING = 64  # cases: what is refused for want of room says nothing about the document
+QUEUE_SIZE = 64  # cases; rejections by a full queue would say nothing about the document
 
 
-def fuzz_schema(seed: int, seconds: float, out: Path, *, keyed: bool) -> tuple[Findings, float]:
-    """Run it for about so many seconds, where everybody needs a key or nobody; gives also what it took."""
-    folder = out / ("schema-keyed" if keyed else "schema")
+def fuzz_schema(seed: int, seconds: float, out: Path, *, with_keys: bool) -> tuple[Findings, float]:
+    """Fuzz for about this many seconds, with or without keys; return the findings and the duration."""
+    folder = out / ("schema-with-keys" if with_keys else "schema")
     rmtree(folder, ignore_errors=True)
-    settings = SETTINGS | {"max_waiting": WAITING, "weights": known_weights(out)}
+    settings = SETTINGS | {"max_waiting": QUEUE_SIZE, "weights": known_weights(out)}
     header: list[str] = []
-    if keyed:
+    if with_keys:
         settings["keys"] = folder.with_suffix(".keys")
         header = ["--header", f"Authorization: Bearer {make_keys(settings['keys'])[0]}"]
-    environment = os.environ | {"SCHEMATHESIS_HOOKS": "fuzz_hooks", "PYTHONPATH": str(Path(__file__).parent)}
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"SCHEMATHESIS_HOOKS": "fuzz.hooks", "PYTHONPATH": path}
     started = monotonic()
-    with served(folder, **settings) as service:
+    with serve_in_process(folder, **settings) as service:
         command = [
             SCHEMATHESIS, "run", f"{service.address}/openapi.json", "--checks", "all", "--phases", PHASES,
             "--seed", str(seed), "--max-time", str(int(seconds)), "--continue-on-failure", "--no-color",

@@ -1,34 +1,32 @@
-"""The image as it is run: small, closed, with nothing in it but the service, and doing its work. See image.py."""
+"""Checks of the container image: size, content, permissions, privileges, and a segmented case."""
 
 import json
 import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
-from zipfile import ZipFile
 
 import httpx2
-import image
 import pytest
-from image import ADDRESS, FOLDER, ROOT, USER, run
-from real_cases import BRATS
-from serving import wait_until
+from support.api import open_answer, read_mask, read_report
+from support.real_cases import BRATS
+from support.running_service import wait_until
 
+from image import container as image
+from image.container import ADDRESS, FOLDER, ROOT, USER, run
 from service.phantom import encode_phantom, make_phantom, zip_files
-from service.segmentation.volume import decode_nifti
 
 MAX_SIZE_GB = 1.5
 MAX_IDLE_MIB = 600
-STRANGERS = "model_training", "tests", "pip", "pytest", "nncf", "triton", "openvino_telemetry"
+UNWANTED_PACKAGES = "model_training", "tests", "pip", "pytest", "nncf", "triton", "openvino_telemetry"
 COMPILERS = "gcc", "cc", "g++", "clang", "ld", "make"
-PLAIN = stat.S_IFREG, stat.S_IFDIR
+FILE_TYPES = stat.S_IFREG, stat.S_IFDIR
 REAL_CASE = BRATS / "zips" / "BraTS2021_01660.zip"
 
 
 @pytest.fixture(scope="session")
 def built():
-    """The image's name."""
+    """Build the image and return its name."""
     missing = [tool for tool in image.TOOLS if not shutil.which(tool)]
     assert not missing, f"apt-get install {' '.join(missing)}"
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -39,34 +37,34 @@ def built():
 
 @pytest.fixture(scope="session")
 def files(built):
-    """The folder of its files."""
+    """The folder with the files of the image."""
     with image.mounted(built) as folder:
         yield folder
 
 
 @pytest.fixture(scope="session")
 def packages(files):
-    """Where its Python packages are."""
+    """The folder of the Python packages in the image."""
     return next((files / "opt" / "glioserve" / "lib").glob("python3*/site-packages"))
 
 
 @pytest.fixture(scope="session")
 def container(files, built):
-    """The service, ready in its container."""
+    """A ready container of the image."""
     with image.running(files, built) as container:
         yield container
 
 
 @pytest.fixture(scope="session")
 def key(container):
-    """A key made within it, to send cases and to see the metrics."""
+    """A key added inside the container, with the scopes for cases and metrics."""
     scopes = "--scope=segment", "--scope=read"
     return container.execute("glioserve", "keys", "add", "ward-7", *scopes).stdout.strip()
 
 
 @pytest.fixture(scope="session")
 def figures():
-    """What was measured, by name; written for whoever asks."""
+    """The measurements by name, written to figures.json at the end."""
     measured = {}
     yield measured
     (FOLDER / "figures.json").write_text(json.dumps(measured, indent=2) + "\n")
@@ -81,11 +79,11 @@ def segment(case, key="none"):
     return httpx2.post(f"{ADDRESS}/segment", content=case, headers=headers, timeout=120)
 
 
-def report_of(answer):
-    assert answer.status_code == 200, answer.text
-    with ZipFile(BytesIO(answer.content)) as result:
-        decode_nifti(result.read("segmentation.nii.gz"), "mask")
-        return json.loads(result.read("report.json"))
+def report_of(response):
+    """The report of a response that has a mask too."""
+    answer = open_answer(response)
+    assert read_mask(answer).shape == (240, 240, 155)
+    return read_report(answer)
 
 
 def test_the_image_is_small(files, figures):
@@ -104,7 +102,7 @@ def test_the_image_has_the_whole_service_and_nothing_else(files, packages):
     tracked = run("git", "ls-files", "service", cwd=ROOT).splitlines()
     inside = [path.relative_to(packages) for path in (packages / "service").rglob("*") if path.is_file()]
     assert {str(path) for path in inside if path.suffix != ".pyc"} == set(tracked)
-    assert [name for name in STRANGERS if (packages / name).exists()] == []
+    assert [name for name in UNWANTED_PACKAGES if (packages / name).exists()] == []
     folders = ("usr/bin", "usr/local/bin", "bin", "opt/glioserve/bin")
     assert [name for folder in folders for name in COMPILERS if (files / folder / name).exists()] == []
 
@@ -116,7 +114,7 @@ def test_every_module_is_compiled(packages):
 
 def test_the_service_can_write_to_the_spool_only(files):
     spool, own = files / "var" / "lib" / "glioserve", files / "opt"
-    every = {path: found for path in files.rglob("*") if stat.S_IFMT((found := path.lstat()).st_mode) in PLAIN}
+    every = {path: found for path in files.rglob("*") if stat.S_IFMT((found := path.lstat()).st_mode) in FILE_TYPES}
     assert [path for path, found in every.items() if USER in (found.st_uid, found.st_gid)] == [spool]
     assert stat.S_IMODE(every[spool].st_mode) == 0o700
     inside = [found for path, found in every.items() if path.is_relative_to(own)]
@@ -145,22 +143,22 @@ def test_the_container_runs_unprivileged_on_a_read_only_root(container):
 
 
 def test_the_health_check_passes(container, built):
-    test = image.inspect(built)["config"]["Healthcheck"]["Test"]
-    assert test[0] == "CMD"
-    healthy = container.execute(*test[1:])
+    command = image.inspect(built)["config"]["Healthcheck"]["Test"]
+    assert command[0] == "CMD"
+    healthy = container.execute(*command[1:])
     assert (healthy.returncode, healthy.stdout) == (0, "alive\n"), healthy.stderr
 
 
 def test_the_health_check_fails_without_a_service(container, built):
-    test = image.inspect(built)["config"]["Healthcheck"]["Test"]
-    assert container.execute("env", "GLIOSERVE_PORT=1", *test[1:]).returncode == 1
+    command = image.inspect(built)["config"]["Healthcheck"]["Test"]
+    assert container.execute("env", "GLIOSERVE_PORT=1", *command[1:]).returncode == 1
 
 
 @pytest.mark.usefixtures("key")
 def test_doctor_and_selftest_pass(container):
     for command in ("doctor", "selftest"):
-        ended = container.execute("glioserve", command)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        result = container.execute("glioserve", command)
+        assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_a_phantom_is_segmented_with_a_key_only(key):
@@ -186,7 +184,7 @@ def test_only_the_service_can_read_what_it_wrote():
 def test_sigterm_lets_a_running_case_finish(container, key):
     case = zip_files(encode_phantom(make_phantom()))
     with ThreadPoolExecutor() as threads:
-        answer = threads.submit(segment, case, key)
+        response = threads.submit(segment, case, key)
         wait_until(lambda: "glioserve_running 1.0" in httpx2.get(f"{ADDRESS}/metrics", headers=authorised(key)).text)
-        assert container.end() == 0
-        assert answer.result().status_code == 200
+        assert container.stop() == 0
+        assert response.result().status_code == 200

@@ -1,6 +1,6 @@
-"""The container image, built and run without a daemon: by buildah and runc, on a base that debootstrap makes.
+"""Build and run the container image without a daemon: with buildah and runc, on a base image from debootstrap.
 
-Needs root, and Debian's packages buildah, debootstrap and runc.
+Requires root and the Debian packages buildah, debootstrap and runc.
 """
 
 import json
@@ -16,13 +16,13 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from serving import answers_ready, wait_until
+from support.running_service import is_ready, wait_until
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "image"
 BASE = "localhost/glioserve-base"
 TOOLS = "buildah", "debootstrap", "runc"
-RELEASE, PYTHON = "bookworm", "3.11"  # Debian's, and the Python that it has
+RELEASE, PYTHON = "bookworm", "3.11"  # of Debian, and its Python version
 USER = 10001
 ADDRESS = "http://127.0.0.1:8000"
 CONTAINER = "glioserve-image-test"
@@ -31,7 +31,7 @@ NEW_NETWORK = 0x40000000  # CLONE_NEWNET, of setns(2)
 
 
 def run(*command: object, **options: Any) -> str:
-    """What a command prints; fails where it fails."""
+    """Run a command and return its output. Raises CalledProcessError."""
     environment = os.environ | WITHOUT_DAEMON
     return subprocess.run(
         [str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True, env=environment, **options
@@ -39,7 +39,7 @@ def run(*command: object, **options: Any) -> str:
 
 
 def make_base() -> None:
-    """An image of a smallest Debian with its Python, where there is none yet."""
+    """Make an image of a minimal Debian with Python, unless it exists."""
     if BASE in run("buildah", "images", "--format", "{{.Name}}"):
         return
     system = FOLDER / "base"
@@ -55,7 +55,7 @@ def make_base() -> None:
 
 
 def fetch_wheels() -> Path:
-    """A folder of all that is locked, fetched by this machine's pip, so that the build itself needs no network."""
+    """Download the pinned wheels with the pip of this machine, so that the build needs no network."""
     wheels = FOLDER / "wheels"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     command += ["--only-binary=:all:", f"--python-version={PYTHON}", f"--dest={wheels}"]
@@ -64,13 +64,13 @@ def fetch_wheels() -> Path:
 
 
 def build(tag: str) -> str:
-    """Build the image for CPUs, and give its name."""
+    """Build the image for CPUs and return its name."""
     name = f"localhost/glioserve-test:{tag}"
-    timestamp = run("git", "log", "-1", "--format=%ct", cwd=ROOT)  # buildah's word for SOURCE_DATE_EPOCH
+    timestamp = run("git", "log", "-1", "--format=%ct", cwd=ROOT)  # instead of SOURCE_DATE_EPOCH
     builder = f"buildah build --quiet --format docker --timestamp {timestamp} --volume {FOLDER / 'wheels'}:/wheels:ro"
     offline = "PIP_FIND_LINKS=/wheels", "PIP_NO_INDEX=1"
     if name in run("buildah", "images", "--format", "{{.Name}}:{{.Tag}}").split():
-        run("buildah", "rmi", "--force", name)  # or else each run leaves one without a name
+        run("buildah", "rmi", "--force", name)  # otherwise each run leaves an image without a name
     run(
         "make",
         "--silent",
@@ -87,7 +87,7 @@ def build(tag: str) -> str:
 
 @contextmanager
 def mounted(image: str) -> Iterator[Path]:
-    """The files of an image."""
+    """Mount the root file system of an image."""
     container = run("buildah", "from", image)
     try:
         yield Path(run("buildah", "mount", container))
@@ -96,14 +96,14 @@ def mounted(image: str) -> Iterator[Path]:
 
 
 def inspect(image: str) -> dict[str, Any]:
-    """What an image says of itself: its configuration, and its layers by hash."""
-    described: dict[str, Any] = json.loads(run("buildah", "inspect", "--type", "image", image))["Docker"]
-    return described
+    """The configuration of an image and the hashes of its layers."""
+    description: dict[str, Any] = json.loads(run("buildah", "inspect", "--type", "image", image))["Docker"]
+    return description
 
 
 @dataclass(frozen=True)
 class Container:
-    """The service in its container."""
+    """A running container of the service."""
 
     process: subprocess.Popen
     log: Path
@@ -111,29 +111,29 @@ class Container:
 
     @property
     def pids(self) -> list[int]:
-        """Its processes; the first is the one that signals go to."""
+        """The process ids; signals go to the first one."""
         return [int(pid) for pid in json.loads(run("runc", "ps", "--format", "json", CONTAINER))]
 
     def execute(self, *command: str) -> subprocess.CompletedProcess:
-        """Run a command in it."""
+        """Run a command in the container."""
         return subprocess.run(
             ["runc", "exec", CONTAINER, *command], capture_output=True, text=True, timeout=120, check=False
         )
 
-    def end(self) -> int:
-        """Tell it to end, as Docker does; gives its exit status."""
+    def stop(self) -> int:
+        """Stop the container by SIGTERM, as Docker does, and return its exit status."""
         run("runc", "kill", CONTAINER, "TERM")
         return self.process.wait(timeout=60)
 
     def resident_mib(self) -> float:
-        """The memory of all its processes, where what they share counts once (PSS)."""
+        """The memory of all processes, with shared memory counted once (PSS)."""
         rolls = [line for pid in self.pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
         return sum(int(line.split()[1]) for line in rolls if line.startswith("Pss:")) / 1024
 
 
 @contextmanager
 def running(files: Path, image: str) -> Iterator[Container]:
-    """A container that is ready; this process comes into its network, where nobody else is."""
+    """Run a container until it is ready; this process joins its network namespace."""
     bundle = FOLDER / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
     for folder in (bundle, bundle / "spool", bundle / "secrets"):
@@ -148,7 +148,7 @@ def running(files: Path, image: str) -> Iterator[Container]:
         try:
             wait_until(lambda: process.poll() is not None or CONTAINER in run("runc", "list", "--quiet"))
             wait_until(lambda: _enter_network(process, log))
-            wait_until(lambda: answers_ready(ADDRESS))
+            wait_until(lambda: is_ready(ADDRESS))
             yield Container(process, log, monotonic() - started)
         finally:
             process.kill()
@@ -157,7 +157,7 @@ def running(files: Path, image: str) -> Iterator[Container]:
 
 
 def _enter_network(process: subprocess.Popen, log: Path) -> bool:
-    assert process.poll() is None, f"the container ended: {log.read_text()}"
+    assert process.poll() is None, f"the container stopped: {log.read_text()}"
     pid = json.loads(run("runc", "state", CONTAINER))["pid"]
     if not pid:
         sleep(0.05)
@@ -167,7 +167,7 @@ def _enter_network(process: subprocess.Popen, log: Path) -> bool:
 
 
 def _bundle(files: Path, config: dict[str, Any], bundle: Path) -> dict[str, Any]:
-    """An OCI runtime configuration: the image's own, on a root that cannot be written, with no capability at all."""
+    """The OCI runtime configuration: that of the image with a read-only root and without capabilities."""
     return {
         "ociVersion": "1.0.2",
         "root": {"path": str(files), "readonly": True},
