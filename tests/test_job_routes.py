@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import pytest
 from support.api import (
@@ -20,6 +21,8 @@ from support.case_files import rename_by_role
 from support.running_service import ready_client, wait_until
 
 from service.settings import Settings
+
+SECONDS_TO_SEND = 0.5  # a request from another thread
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +60,8 @@ def test_a_synchronous_request_leaves_nothing_on_disk(client, phantom_zip):
 def test_the_job_status_has_queue_position_progress_and_remaining_time(gate, gated_client, phantom_zip):
     jobs = [submit_case(gated_client, phantom_zip) for _ in range(2)]
     gate.wait_for_forward_pass()
-    wait_until(
-        lambda: gated_client.get(jobs[1]).json()["state"] == "running"
-    )  # decoded while the first one is computed
+    # The second one is decoded while the first one is computed.
+    wait_until(lambda: gated_client.get(jobs[1]).json()["state"] == "running")
     jobs += [submit_case(gated_client, phantom_zip) for _ in range(2)]
     first, _, third, fourth = (gated_client.get(job).json() for job in jobs)
     assert first["slices"] == {"wt": {"done": 0, "of": 50}}
@@ -70,13 +72,19 @@ def test_the_job_status_has_queue_position_progress_and_remaining_time(gate, gat
     assert finished == sorted(finished)  # first in, first out
 
 
-def test_the_event_stream_ends_with_the_final_state(client, phantom_zip):
-    with client.stream("GET", f"{submit_case(client, phantom_zip)}/events") as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
-        lines = list(response.iter_lines())
+def test_the_event_stream_ends_with_the_final_state(gate, gated_client, phantom_zip):
+    job = submit_case(gated_client, phantom_zip)
+    gate.wait_for_forward_pass()
+    with ThreadPoolExecutor() as threads:
+        request = threads.submit(gated_client.get, f"{job}/events")
+        sleep(SECONDS_TO_SEND)
+        gate.open()
+        response = request.result()
+    assert response.headers["content-type"].startswith("text/event-stream")
+    lines = response.text.splitlines()
     events = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
-    assert events[-1] == "done"
-    assert set(events[:-1]) <= {"waiting", "running"}
+    assert (events[0], events[-1]) == ("running", "done")
+    assert set(events) == {"running", "done"}
     states = [json.loads(line.removeprefix("data: "))["state"] for line in lines if line.startswith("data: ")]
     assert states == events
 
@@ -98,7 +106,7 @@ def test_the_event_stream_of_a_deleted_job_ends_with_interrupted(gate, gated_cli
     jobs = fill_queue(gate, gated_client, phantom_zip)
     with ThreadPoolExecutor() as threads:
         events = threads.submit(lambda: gated_client.get(f"{jobs[3]}/events").text)
-        wait_until(lambda: gated_client.get(jobs[3]).json()["state"] == "waiting")
+        sleep(SECONDS_TO_SEND)
         gated_client.delete(jobs[3])
         assert "event: interrupted" in events.result()
     gate.open()
@@ -156,6 +164,8 @@ def test_deleting_a_running_job_stops_it_after_its_slice_batch(gate, gated_clien
     gate.wait_for_forward_pass()
     with ThreadPoolExecutor() as threads:
         deleted = threads.submit(gated_client.delete, job)
+        sleep(SECONDS_TO_SEND)
+        assert not deleted.done()
         gate.open()
         assert deleted.result().status_code == 204
     assert gate.forward_passes == 1

@@ -144,9 +144,8 @@ def test_a_second_shutdown_request_does_not_extend_the_grace_period(gate, gated_
     gate.open()
     wait_until(lambda: lifetime.ended)
     assert gate.forward_passes == 1
-    assert (
-        read_record(gated_client.app.state.lifetime.settings, job)["state"] == "waiting"
-    )  # to be recovered at the next start
+    record = read_record(gated_client.app.state.lifetime.settings, job)
+    assert record["state"] == "waiting"  # to be recovered at the next start
 
 
 def has_jobs(client, waiting, running):
