@@ -49,46 +49,46 @@ def test_a_client_that_disconnects_while_sending_causes_no_error(server, media_t
 
 
 def test_an_unknown_setting_is_a_startup_error():
-    ended = run_glioserve("serve", prot=9)
-    assert ended.returncode == 1
-    assert ended.stderr == "GLIOSERVE_PROT: expected no such variable\n"
+    result = run_glioserve("serve", prot=9)
+    assert result.returncode == 1
+    assert result.stderr == "GLIOSERVE_PROT: expected no such variable\n"
 
 
 def test_unusable_weights_are_a_startup_error(tmp_path):
-    ended = run_glioserve("serve", weights=tmp_path, port=free_port(), spool=tmp_path / "spool")
-    assert ended.returncode == 1
-    assert ended.stderr.endswith("\nWeights: expected each of WT, TC, ET once, found no card.\n")
-    assert "Traceback" not in ended.stderr
+    result = run_glioserve("serve", weights=tmp_path, port=free_port(), spool=tmp_path / "spool")
+    assert result.returncode == 1
+    assert result.stderr.endswith("\nWeights: expected each of WT, TC, ET once, found no card.\n")
+    assert "Traceback" not in result.stderr
 
 
 def test_a_precision_without_weights_is_a_startup_error(weights, tmp_path):
-    ended = run_glioserve("serve", weights=weights, port=free_port(), spool=tmp_path / "spool", precision="int8")
-    assert ended.returncode == 1
-    assert ended.stderr.endswith("\nwt: expected weights quantised to int8, found none.\n")
+    result = run_glioserve("serve", weights=weights, port=free_port(), spool=tmp_path / "spool", precision="int8")
+    assert result.returncode == 1
+    assert result.stderr.endswith("\nwt: expected weights quantised to int8, found none.\n")
 
 
 def test_a_port_in_use_is_a_startup_error_before_the_weights_are_loaded(weights, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = run_glioserve("serve", weights=weights, port=port, spool=tmp_path / "spool")
-    assert ended.returncode == 1
+        result = run_glioserve("serve", weights=weights, port=port, spool=tmp_path / "spool")
+    assert result.returncode == 1
     expected = f"expected an address that is free to listen on, found 127.0.0.1 port {port}: Address already in use"
-    assert ended.stderr.startswith(f"GLIOSERVE_HOST, GLIOSERVE_PORT: {expected}")
-    assert "Ready" not in ended.stderr
+    assert result.stderr.startswith(f"GLIOSERVE_HOST, GLIOSERVE_PORT: {expected}")
+    assert "Ready" not in result.stderr
 
 
 @pytest.mark.usefixtures("server")
 def test_a_second_service_on_the_same_spool_does_not_start(weights, tmp_path):
-    ended = run_glioserve("serve", weights=weights, port=free_port(), spool=tmp_path / "spool")
-    assert ended.returncode == 1
-    assert "GLIOSERVE_SPOOL: expected a folder of this process alone, found another service on" in ended.stderr
+    result = run_glioserve("serve", weights=weights, port=free_port(), spool=tmp_path / "spool")
+    assert result.returncode == 1
+    assert "GLIOSERVE_SPOOL: expected a folder of this process alone, found another service on" in result.stderr
 
 
 def test_a_spool_that_is_a_file_is_a_startup_error(weights, tmp_path):
     (tmp_path / "file").touch()
-    ended = run_glioserve("serve", weights=weights, port=free_port(), spool=tmp_path / "file")
-    assert ended.returncode == 1
-    assert "GLIOSERVE_SPOOL: expected a folder that can be written, and is this user's own, found" in ended.stderr
+    result = run_glioserve("serve", weights=weights, port=free_port(), spool=tmp_path / "file")
+    assert result.returncode == 1
+    assert "GLIOSERVE_SPOOL: expected a folder that can be written, and is this user's own, found" in result.stderr
 
 
 def test_the_phantom_subcommand_writes_a_case_with_ground_truth(tmp_path):

@@ -58,5 +58,5 @@ def test_the_health_check_imports_neither_torch_nor_the_web_stack():
     script = (
         "import sys, service.cli, service.health; print({'torch', 'numpy', 'fastapi', 'uvicorn'} & set(sys.modules))"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert ended.stdout == "set()\n"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"

@@ -85,8 +85,8 @@ def test_a_slow_upload_is_408(settings):
 
     app = create_app(settings.model_copy(update={"upload_pause_s": 0.3}))
     with serve_in_thread(app) as address:
-        answer = httpx2.post(f"{address}/segment", content=trickle(), headers={"Content-Type": "application/zip"})
-    assert "bytes of it a second" in read_problem(answer, 408, "stalled-upload")
+        response = httpx2.post(f"{address}/segment", content=trickle(), headers={"Content-Type": "application/zip"})
+    assert "bytes of it a second" in read_problem(response, 408, "stalled-upload")
 
 
 def test_the_job_of_a_disconnected_client_is_cancelled(gate, model, settings, phantom_zip):
@@ -156,13 +156,13 @@ def has_jobs(client, waiting, running):
 
 def test_waiting_clients_get_a_503_at_shutdown(gate, gated_client, phantom_zip):
     with ThreadPoolExecutor() as threads:
-        answers = []
+        responses = []
         for waiting, running in ((0, 1), (0, 2), (1, 2)):
-            answers.append(threads.submit(post_case, gated_client, phantom_zip))
+            responses.append(threads.submit(post_case, gated_client, phantom_zip))
             wait_until(partial(has_jobs, gated_client, waiting, running))
         gated_client.portal.call(gated_client.app.state.lifetime.end, 60)
         gate.open()
-        statuses = [answer.result().status_code for answer in answers]
+        statuses = [response.result().status_code for response in responses]
     assert sorted(statuses) == [200, 200, 503]
 
 

@@ -25,9 +25,9 @@ def test_a_request_id_is_logged_and_returned(client, lines):
     assert lines("request")[-1]["request_id"] == "ward-7:42"
 
 
-@pytest.mark.parametrize("given", ['"forged', "x" * 129, None])
-def test_an_unusable_or_missing_request_id_is_replaced(given, client):
-    response = client.get("/livez", headers={} if given is None else {"X-Request-ID": given})
+@pytest.mark.parametrize("request_id", ['"forged', "x" * 129, None])
+def test_an_unusable_or_missing_request_id_is_replaced(request_id, client):
+    response = client.get("/livez", headers={} if request_id is None else {"X-Request-ID": request_id})
     assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-ID"])
 
 

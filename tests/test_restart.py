@@ -91,7 +91,7 @@ def test_jobs_waiting_at_sigterm_are_done_after_a_restart(weights, phantom_zip, 
 
 def test_clients_that_retry_after_429_are_all_served(weights, phantom_zip, tmp_path):
     def send(number):
-        """Send a case until it is accepted, waiting as told after each 429, and return every status."""
+        """Send a case until it is accepted, waiting for Retry-After after each 429, and return every status."""
         statuses = []
         with httpx2.Client(base_url=server.address, timeout=TIMEOUT_S) as http:
             while not statuses or statuses[-1] == 429:
