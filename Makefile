@@ -67,7 +67,7 @@ evaluate: setup $(DATA)  ## evaluate WEIGHTS on the validation and test cases of
 	$(BIN)/python -m model_training evaluate $(DATA) --weights $(WEIGHTS) --split $(or $(SPLIT),$(DATA)/split.json)
 
 accuracy: setup $(DATA)  ## compare cropping, cascade and precisions with whole slices in float32, on the cases of DATA
-	$(BIN)/python tests/benchmark_accuracy.py $(DATA)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.accuracy $(DATA)
 
 performance: setup  ## plot docs/performance.png: memory over 100 requests, time against number of slices
 	$(BIN)/python docs/performance.py
@@ -76,16 +76,16 @@ load: setup  ## run the load test and write docs/load.md and docs/load.png; opti
 	$(BIN)/python docs/load.py $(CASE)
 
 fuzz: .venv/.fuzzing  ## fuzz the file decoders and the HTTP server for MINUTES minutes
-	$(BIN)/python tests/fuzz.py --minutes $(MINUTES)
+	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES)
 
 build/brats: | setup
-	$(BIN)/python tests/real_cases.py $@
+	PYTHONPATH=tests $(BIN)/python -m support.real_cases $@
 
 bench: setup  ## benchmark a case, malicious uploads and augmentation; fail if a limit is exceeded
 	mkdir -p build
-	$(BIN)/python tests/benchmark.py build/bench.json
-	$(BIN)/python tests/benchmark_hostile.py
-	$(BIN)/python tests/benchmark_augmentation.py
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.service build/bench.json
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.malicious_uploads
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.augmentation
 
 openapi: setup  ## write openapi/openapi.json
 	$(BIN)/glioserve openapi openapi/openapi.json
@@ -114,5 +114,5 @@ image:  ## build the container image TAG of FLAVOUR (cpu, cu130, cu126) with BUI
 		--tag $(TAG) --file docker/Dockerfile .
 
 image-test: setup  ## build, run and test the cpu image; needs root, buildah, debootstrap and runc
-	$(BIN)/pytest tests/image_checks.py
+	$(BIN)/pytest tests/image/checks.py
 	@cat build/image/figures.json

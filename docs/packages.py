@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 COLOURS = {"service": "#cfe2f3", "model_training": "#fce0c4"}  # by root package
+DETAILED = "service"  # drawn by sub-package; the other root is one box
 BOX, LAYER_HEIGHT = np.array([2.7, 0.75]), 1.3  # width and height
 LINE = {"color": "0.4", "shrinkA": 0, "shrinkB": 0}
 SWEEPS = 200  # over all layers; each moves boxes towards those that they are connected to
@@ -44,11 +45,10 @@ def read_imports() -> tuple[networkx.DiGraph, Counter[str]]:
     """Return the imports between packages as a graph, and the number of modules of each package."""
     graph = grimp.build_graph(*COLOURS, cache_dir=None)
     files = [module for module in graph.modules if not graph.find_children(module)]
-    depths = Counter((module.split(".")[0], min(module.count("."), 2)) for module in files)
 
-    def package_of(module: str) -> str:  # a root package is drawn in parts if most of its modules are in sub-packages
+    def package_of(module: str) -> str:
         root, *below = module.split(".")
-        return ".".join([root, *below[:1]]) if depths[root, 2] > depths[root, 1] else root
+        return ".".join([root, *below[:1]]) if root == DETAILED else root
 
     imports = networkx.DiGraph()
     for module in sorted(graph.modules):

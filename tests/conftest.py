@@ -1,4 +1,4 @@
-"""A phantom, networks with known answers, and a service that holds them."""
+"""Fixtures: a phantom, networks with known answers, and a service that runs them."""
 
 import ssl
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trustme
 from fastapi.testclient import TestClient
-from known_networks import Gate, gated_model, known_model, save_model
-from serving import ready_client
+from support.known_networks import GatedNetwork, gated_model, known_model, save_model
+from support.running_service import ready_client
 from tiny import FIRST_SLICES, SPLIT, write_data
 
 from model_training.prepare import Cases, open_cache, prepare
@@ -22,19 +22,19 @@ from service.settings import Settings
 
 @pytest.fixture(scope="session")
 def phantom() -> dict[str, Volume]:
-    """The phantom on a slab of a BraTS grid, 50 axial slices around the tumour: enough, and quick."""
+    """The phantom on 50 axial slices of a BraTS grid around the tumour, which is faster than the whole head."""
     return make_phantom(SLAB_GRID)
 
 
 @pytest.fixture(scope="session")
 def phantom_files(phantom: dict[str, Volume]) -> dict[str, bytes]:
-    """The phantom's NIfTI files by name."""
+    """The NIfTI files of the phantom by name."""
     return encode_phantom(phantom)
 
 
 @pytest.fixture(scope="session")
 def phantom_zip(phantom_files: dict[str, bytes]) -> bytes:
-    """The phantom as a client would send it."""
+    """The phantom as a client sends it."""
     return zip_files(phantom_files)
 
 
@@ -46,13 +46,13 @@ def model(phantom: dict[str, Volume]) -> Model:
 
 @pytest.fixture(scope="session")
 def weights(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The known networks as the service loads them."""
+    """The weights folder of the known networks."""
     return save_model(tmp_path_factory.mktemp("weights"), model)
 
 
 @pytest.fixture(scope="session")
 def client(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A service, started, that holds the known networks and takes bodies of up to 16 MiB."""
+    """A client of a service with the known networks and an upload limit of 16 MiB."""
     folder = tmp_path_factory.mktemp("spool")
     limits = {"max_upload_mib": 16, "max_unpacked_mib": 128}
     with ready_client(Settings(weights=weights, device="cpu", precision="float32", spool=folder, **limits)) as client:
@@ -60,33 +60,33 @@ def client(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture
-def gate() -> Iterator[Gate]:
-    """A gate; whoever is left before it is let through in the end."""
-    gate = Gate()
+def gate() -> Iterator[GatedNetwork]:
+    """A network that blocks until its gate is opened, at the latest after the test."""
+    gate = GatedNetwork()
     yield gate
-    gate.let.set()
+    gate.open()
 
 
 @pytest.fixture
-def gated(gate: Gate, model: Model, weights: Path, tmp_path: Path) -> Iterator[TestClient]:
-    """A service, started, whose first network waits at the gate, and where two cases may wait."""
+def gated_client(gate: GatedNetwork, model: Model, weights: Path, tmp_path: Path) -> Iterator[TestClient]:
+    """A client of a service with the gated network as its first one and a queue of two cases."""
     settings = Settings(weights=weights, device="cpu", spool=tmp_path / "spool", max_waiting=2, grace_s=0.2)
     with ready_client(settings) as client:
         queue = client.app.state.lifetime.queue
         queue.worker = replace(queue.worker, model=gated_model(gate, model))
         yield client
-        gate.let.set()
+        gate.open()
 
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
-    """An authority that hospitals might have."""
+    """A certificate authority such as a hospital may have."""
     return trustme.CA()
 
 
 @pytest.fixture
 def tls(authority: trustme.CA, tmp_path: Path) -> dict[str, Path]:
-    """The settings of a service with a certificate."""
+    """The TLS settings of a service with a certificate and a client CA."""
     certificate = authority.issue_cert("127.0.0.1")
     paths = {name: tmp_path / name for name in ("tls_certificate", "tls_key", "tls_client_ca")}
     paths["tls_certificate"].write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
@@ -97,21 +97,30 @@ def tls(authority: trustme.CA, tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def trust(authority: trustme.CA) -> ssl.SSLContext:
-    """What a client needs to trust it."""
+    """The TLS context of a client that trusts the authority."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
 
 
+@pytest.fixture
+def client_certificate(authority: trustme.CA) -> ssl.SSLContext:
+    """The TLS context of a client that trusts the authority and has a certificate of it."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    authority.issue_cert("ward@hospital.example").configure_cert(context)
+    return context
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of BraTS folders."""
+    """A folder of tiny BraTS cases."""
     return write_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")
 def tiny_cache(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The slice cache of the tiny data."""
+    """The slice cache of the tiny cases."""
     folder = tmp_path_factory.mktemp("cache")
     prepare(tiny_data, FIRST_SLICES, folder)
     write_split(folder / "split.json", SPLIT)
@@ -120,5 +129,5 @@ def tiny_cache(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def tiny_cases(tiny_cache: Path) -> Cases:
-    """The cases of the tiny cache by subset."""
+    """The cached tiny cases by subset."""
     return open_cache(tiny_cache, SPLIT)

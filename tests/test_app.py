@@ -1,66 +1,72 @@
-"""How the service starts, and how it behaves while it computes."""
+"""Startup, computing cases one at a time, and the OpenAPI document."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
+from time import sleep
 
+import pytest
 from fastapi.testclient import TestClient
-from serving import LOOPBACK
+from support.api import post_case, read_problem
+from support.running_service import LOOPBACK, wait_until
 
 from service.app import create_app
 from service.settings import Settings
 
+SECONDS_TO_DECODE = 2  # several times what decoding the phantom takes
 DOCUMENT = Path(__file__).parents[1] / "openapi" / "openapi.json"
 
 
-def post_in_background(client, body, answers):
-    request = Thread(target=lambda: answers.append(client.post("/segment", files={"file": body}).status_code))
-    request.start()
-    return request
+@pytest.fixture
+def threads():
+    """Threads for requests that wait for their response."""
+    with ThreadPoolExecutor() as threads:
+        yield threads
 
 
-def test_the_service_answers_others_while_it_computes(gate, gated, phantom_zip):
-    answers = []
-    request = post_in_background(gated, phantom_zip, answers)
-    assert gate.asked.wait(timeout=60)
-    assert gated.get("/livez").status_code == 200
-    assert answers == []
-    gate.let.set()
-    request.join(timeout=60)
-    assert answers == [200]
+def test_other_requests_are_answered_during_a_computation(gate, gated_client, phantom_zip, threads):
+    response = threads.submit(post_case, gated_client, phantom_zip)
+    gate.wait_for_forward_pass()
+    assert gated_client.get("/livez").status_code == 200
+    assert not response.done()
+    gate.open()
+    assert response.result().status_code == 200
 
 
-def test_cases_take_turns(gate, gated, phantom_zip):
-    gate.let.set()
-    answers = []
-    for request in [post_in_background(gated, phantom_zip, answers) for _ in range(2)]:
-        request.join(timeout=60)
-    assert answers == [200] * 2
-    assert gate.most_inside == 1
+def test_cases_are_computed_one_at_a_time(gate, gated_client, phantom_zip, threads):
+    first = threads.submit(post_case, gated_client, phantom_zip)
+    gate.wait_for_forward_pass()
+    second = threads.submit(post_case, gated_client, phantom_zip)
+    wait_until(lambda: gated_client.app.state.lifetime.load.running == 2)  # the second one is being decoded
+    sleep(SECONDS_TO_DECODE)
+    assert gate.forward_passes == 1
+    assert not first.done()
+    assert not second.done()
+    gate.open()
+    assert [response.result().status_code for response in (first, second)] == [200, 200]
+    assert gate.forward_passes > 1
 
 
-def test_before_the_weights_are_loaded_the_service_is_alive_but_not_ready(phantom_zip):
-    client = TestClient(create_app(Settings(device="cpu")), LOOPBACK)  # not entered, so not started
+def test_the_service_is_alive_but_not_ready_before_startup(phantom_zip):
+    client = TestClient(create_app(Settings(device="cpu")), LOOPBACK)  # without `with`, which would start the service
     assert client.get("/livez").status_code == 200
-    for response in (client.get("/readyz"), client.post("/segment", files={"file": phantom_zip})):
-        assert response.status_code == 503
-        assert response.json()["type"] == "urn:glioserve:problem:not-ready"
+    for response in (client.get("/readyz"), post_case(client, phantom_zip)):
+        read_problem(response, 503, "not-ready")
 
 
-def test_a_failure_of_our_own_is_a_problem_without_details(gate, gated, phantom_zip, monkeypatch):
+def test_an_internal_error_is_a_problem_without_details(gate, gated_client, phantom_zip, monkeypatch):
     monkeypatch.setattr(gate.network, "forward", lambda _: 1 / 0)
-    gate.let.set()
-    response = gated.post("/segment", files={"file": phantom_zip})
-    assert response.status_code == 500
-    assert response.json()["type"] == "urn:glioserve:problem:internal"
+    gate.open()
+    response = post_case(gated_client, phantom_zip)
+    assert "division" not in read_problem(response, 500, "internal")
     assert "division" not in response.text
 
 
-def test_the_openapi_document_is_the_one_in_the_repository():
+def test_the_openapi_document_matches_the_committed_one():
     assert create_app(Settings(keys=Path("any"))).openapi() == json.loads(DOCUMENT.read_text())
 
 
-def test_where_nobody_needs_a_key_the_document_asks_for_none():
+def test_the_openapi_document_has_no_security_scheme_without_keys():
     document = create_app(Settings()).openapi()
     assert "securitySchemes" not in document["components"]
     assert not any(operation["security"] for path in document["paths"].values() for operation in path.values())

@@ -1,14 +1,14 @@
-"""The audit: what it says, and that nobody changes it unseen."""
+"""The audit log: its lines, its hash chain, and the detection of tampering."""
 
 import json
 import os
-import subprocess
 from hashlib import sha256
 
 import httpx2
 import pytest
-from serving import GLIOSERVE, listening, ready_client
-from test_segment import send_zip
+from support.api import post_case, read_json_lines
+from support.command_line import run_glioserve
+from support.running_service import ready_client, serve_in_thread
 
 from service.app import create_app
 from service.audit import BEGINNING, Audit, verify
@@ -19,9 +19,9 @@ from service.settings import Settings
 
 @pytest.fixture
 def path(tmp_path):
-    """An audit of five lines."""
+    """An audit log of five lines."""
     audit = Audit()
-    audit.note("before it was open")
+    audit.note("before opening")
     audit.open(tmp_path / "audit")
     audit.start("model")
     for number in range(2):
@@ -30,22 +30,18 @@ def path(tmp_path):
     return tmp_path / "audit"
 
 
-def lines_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def test_each_line_names_the_hash_of_the_one_before(path):
+def test_each_line_has_the_hash_of_the_previous_line(path):
     lines = path.read_bytes().splitlines()
     assert [json.loads(line)["previous"] for line in lines] == [BEGINNING] + [
         sha256(line).hexdigest() for line in lines[:-1]
     ]
-    assert [line["event"] for line in lines_of(path)] == ["before it was open", "start", "request", "request", "end"]
+    assert [line["event"] for line in read_json_lines(path)] == ["before opening", "start", "request", "request", "end"]
     assert verify(path).faults == ()
     assert (verify(path).lines, verify(path).last_hash) == (5, sha256(lines[-1]).hexdigest())
 
 
 @pytest.mark.parametrize(
-    "forge",
+    "tamper",
     [
         lambda lines: [*lines[:2], lines[2].replace(b": 0", b": 7"), *lines[3:]],
         lambda lines: [*lines[:2], *lines[3:]],
@@ -55,34 +51,34 @@ def test_each_line_names_the_hash_of_the_one_before(path):
         lambda lines: [*lines[:2], b"{}", *lines[2:]],
         lambda lines: [*lines[:2], b"[" * 100_000, *lines[2:]],
     ],
-    ids=["changed", "taken out", "doubled", "beginning cut off", "swapped", "put in", "nested"],
+    ids=["changed", "removed", "duplicated", "first removed", "swapped", "inserted", "deeply nested"],
 )
-def test_what_was_done_to_a_line_shows(path, forge):
+def test_tampering_with_lines_is_detected(path, tamper):
     lines = path.read_bytes().splitlines()
-    path.write_bytes(b"\n".join(forge(lines)) + b"\n")
+    path.write_bytes(b"\n".join(tamper(lines)) + b"\n")
     assert verify(path).faults != ()
 
 
-def test_an_audit_that_was_written_anew_shows_by_a_hash_that_was_noted(path):
-    noted = verify(path).last_hash
+def test_a_rewritten_audit_log_is_detected_by_a_hash_recorded_elsewhere(path):
+    recorded = verify(path).last_hash
     audit = Audit()
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
     audit.open(path)
     audit.close()
     assert verify(path).faults == ()
-    [fault] = verify(path, noted).faults
-    assert noted in fault
+    [fault] = verify(path, recorded).faults
+    assert recorded in fault
 
 
-def test_a_hash_that_was_noted_is_found_in_what_was_only_added_to(path):
-    noted = verify(path).last_hash
+def test_a_recorded_hash_is_found_in_an_audit_log_that_only_grew(path):
+    recorded = verify(path).last_hash
     audit = Audit()
     audit.open(path)
     audit.close()
-    assert verify(path, noted).faults == ()
+    assert verify(path, recorded).faults == ()
 
 
-def test_the_next_process_goes_on_with_the_chain(path):
+def test_the_next_process_continues_the_hash_chain(path):
     audit = Audit()
     audit.open(path)
     audit.close()
@@ -90,7 +86,7 @@ def test_the_next_process_goes_on_with_the_chain(path):
     assert verify(path).faults == ()
 
 
-def test_a_line_that_a_power_cut_tore_is_the_only_one_that_shows(path):
+def test_a_truncated_last_line_is_the_only_fault_reported(path):
     path.write_bytes(path.read_bytes()[:-20])
     audit = Audit()
     audit.open(path)
@@ -100,7 +96,7 @@ def test_a_line_that_a_power_cut_tore_is_the_only_one_that_shows(path):
     assert fault.startswith("line 5: expected JSON")
 
 
-def test_what_a_full_disk_does_not_take_is_written_later(tmp_path, monkeypatch):
+def test_lines_that_could_not_be_written_are_written_later(tmp_path, monkeypatch):
     audit = Audit()
     audit.open(tmp_path / "audit")
     whole_write = os.write
@@ -110,11 +106,11 @@ def test_what_a_full_disk_does_not_take_is_written_later(tmp_path, monkeypatch):
     monkeypatch.undo()
     audit.note("request", number=2)
     audit.close()
-    assert [line.get("number") for line in lines_of(tmp_path / "audit")] == [1, 2, None]
+    assert [line.get("number") for line in read_json_lines(tmp_path / "audit")] == [1, 2, None]
     assert verify(tmp_path / "audit").faults == ()
 
 
-def test_two_services_never_share_an_audit(path):
+def test_an_audit_log_in_use_by_another_service_is_rejected(path):
     audit = Audit()
     audit.open(path)
     other = Audit()
@@ -126,13 +122,13 @@ def test_two_services_never_share_an_audit(path):
     assert verify(path).lines == 6
 
 
-def test_a_request_and_its_case_leave_a_line_each(weights, tmp_path, phantom_zip):
+def test_each_request_and_each_job_has_a_line(weights, tmp_path, phantom_zip):
     settings = Settings(weights=weights, device="cpu", spool=tmp_path / "spool", audit=tmp_path / "audit")
     with ready_client(settings) as client:
-        assert send_zip(client, phantom_zip).status_code == 200
+        assert post_case(client, phantom_zip).status_code == 200
         assert client.get("/jobs/Jane-Doe").status_code == 404
         assert client.request("DOE^JANE", "/segment").status_code == 405
-    start, job, segment, unknown, refused, end = lines_of(tmp_path / "audit")
+    start, job, segment, unknown, rejected, end = read_json_lines(tmp_path / "audit")
     assert (start["event"], job["event"], end["event"]) == ("start", "job", "end")
     assert (job["outcome"], segment["status"], unknown["status"]) == ("done", 200, 404)
     assert job["input"] == segment["input"]
@@ -141,38 +137,38 @@ def test_a_request_and_its_case_leave_a_line_each(weights, tmp_path, phantom_zip
     assert segment["bytes_in"] > len(phantom_zip)
     assert segment["bytes_out"] > 1000
     assert (segment["route"], unknown["route"]) == ("/segment", "/jobs/{job_id}")
-    assert refused["method"] == "other"
+    assert rejected["method"] == "other"
 
 
-def test_the_command_tells_where_the_chain_breaks(path):
-    def run():
-        return subprocess.run([GLIOSERVE, "audit", "verify", path], capture_output=True, text=True, check=False)
-
-    assert run().returncode == 0
-    assert "5 lines" in run().stdout
+def test_audit_verify_names_the_line_that_breaks_the_chain(path):
+    intact = run_glioserve("audit", "verify", path)
+    assert intact.returncode == 0
+    assert "5 lines" in intact.stdout
     path.write_bytes(path.read_bytes().replace(b": 0", b": 7"))
-    ended = run()
-    assert ended.returncode == 1
-    assert "line 4: expected after a line of the hash" in ended.stderr
+    changed = run_glioserve("audit", "verify", path)
+    assert changed.returncode == 1
+    assert "line 4: expected after a line of the hash" in changed.stderr
 
 
-def test_of_what_watches_only_refusals_leave_lines(weights, tmp_path):
+def test_monitoring_requests_are_recorded_only_if_rejected(weights, tmp_path):
     keys, audit = tmp_path / "keys", tmp_path / "audit"
     key = KeyFile(keys).add("monitor", [Scope.READ])
     with ready_client(Settings(weights=weights, spool=tmp_path / "spool", audit=audit, keys=keys)) as client:
         for path in ("/livez", "/readyz", "/metrics"):
             assert client.get(path, headers={"Authorization": f"Bearer {key}"}).status_code == 200
         assert client.get("/metrics").status_code == 401
-    start, refused, end = lines_of(audit)
-    assert (refused["route"], refused["status"]) == ("/metrics", 401)
+    start, rejected, end = read_json_lines(audit)
+    assert (rejected["route"], rejected["status"]) == ("/metrics", 401)
     assert (start["event"], end["event"]) == ("start", "end")
 
 
 @pytest.mark.parametrize(
     ("proxies", "client"), [("", "127.0.0.1"), ("10.0.0.0/8", "127.0.0.1"), ("127.0.0.1", "203.0.113.9")]
 )
-def test_a_client_is_who_calls_unless_a_trusted_proxy_names_another(proxies, client, weights, tmp_path):
+def test_a_forwarded_client_address_is_used_only_from_a_trusted_proxy(proxies, client, weights, tmp_path):
     settings = Settings(weights=weights, spool=tmp_path / "spool", audit=tmp_path / "audit", trusted_proxies=proxies)
-    with listening(create_app(settings)) as address:
+    with serve_in_thread(create_app(settings)) as address:
         httpx2.get(f"{address}/models", headers={"X-Forwarded-For": "203.0.113.9"})
-    assert [line["client"] for line in lines_of(tmp_path / "audit") if line.get("route") == "/models"] == [client]
+    assert [line["client"] for line in read_json_lines(tmp_path / "audit") if line.get("route") == "/models"] == [
+        client
+    ]

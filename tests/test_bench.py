@@ -1,36 +1,29 @@
-"""`glioserve bench`, and what it computes."""
+"""`glioserve bench` and the predicted device memory."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from known_networks import make_card
+from support.command_line import run_glioserve
+from support.known_networks import make_card
 
 from service.bench.device_memory import predict_peak_mib
 from service.segmentation.labels import Region
 from service.segmentation.model import Checkpoint, Model
 from service.segmentation.network import UNet
 
-GLIOSERVE = Path(sys.executable).with_name("glioserve")
 CPU = torch.device("cpu")
 
 
 def bench(weights, *arguments):
-    environment = os.environ | {"GLIOSERVE_WEIGHTS": str(weights), "GLIOSERVE_DEVICE": "cpu"}
-    return subprocess.run(
-        [GLIOSERVE, "bench", *arguments], env=environment, capture_output=True, text=True, check=False
-    )
+    return run_glioserve("bench", *arguments, weights=weights, device="cpu")
 
 
-def test_a_case_is_measured_in_one_table_and_one_json(weights, phantom_zip, tmp_path):
+def test_a_benchmark_prints_a_table_and_writes_json(weights, phantom_zip, tmp_path):
     case, out = tmp_path / "case.zip", tmp_path / "bench.json"
     case.write_bytes(phantom_zip)
-    ended = bench(weights, case, "--json", out)
-    assert ended.returncode == 0, ended.stderr
+    result = bench(weights, case, "--json", out)
+    assert result.returncode == 0, result.stderr
     measured = json.loads(out.read_text())
     assert measured["shape"] == [150, 180, 50]
     computation = measured["computation"]
@@ -42,22 +35,26 @@ def test_a_case_is_measured_in_one_table_and_one_json(weights, phantom_zip, tmp_
     assert 100 < measured["peak_rss_mib"] <= measured["peak_rss_most_clients_mib"]
     assert measured["device_peak_mib"] == measured["predicted_device_mib"]["float16"]["10"]
     assert set(measured["cases_an_hour"]) == {"1", "2", "4"}
-    assert f"{measured['end_to_end_s']:7.2f} s, median of 10 warm requests" in ended.stdout
+    assert f"{measured['end_to_end_s']:7.2f} s, median of 10 warm requests" in result.stdout
 
 
-def test_a_case_that_the_service_refuses_ends_in_one_line(weights, tmp_path):
+def test_a_rejected_case_is_one_line_of_error(weights, tmp_path):
     case = tmp_path / "case.zip"
     case.write_bytes(b"no zip")
-    ended = bench(weights, case)
-    assert ended.returncode == 1
-    assert ended.stderr == "Archive: expected a whole zip, found damage or another file.\n"
+    result = bench(weights, case)
+    assert result.returncode == 1
+    assert result.stderr == "Archive: expected a whole zip, found damage or another file.\n"
 
 
-def test_files_that_cannot_be_read_or_written_are_named_before_anything_is_measured(weights, tmp_path):
+def test_unusable_files_are_reported_before_anything_is_measured(weights, tmp_path):
     missing, nowhere = tmp_path / "missing.zip", tmp_path / "none" / "bench.json"
-    assert bench(weights, missing).stderr == f"{missing}: No such file or directory\n"
-    for place in (nowhere, tmp_path):
-        assert bench(weights, "--json", place).stderr.startswith("--json: expected a file in a folder that exists")
+    without_case = bench(weights, missing)
+    assert without_case.stderr == f"{missing}: No such file or directory\n"
+    unwritable = [bench(weights, "--json", path) for path in (nowhere, tmp_path)]
+    for result in unwritable:
+        assert result.stderr.startswith("--json: expected a file in a folder that exists")
+    for result in (without_case, *unwritable):
+        assert (result.returncode, result.stdout) == (1, "")
 
 
 def paper_networks(width):
@@ -66,7 +63,7 @@ def paper_networks(width):
     )
 
 
-def test_the_predicted_peak_is_that_of_parameters_and_activations():
+def test_the_predicted_peak_memory_scales_with_batch_and_precision():
     model = paper_networks(16)
     peaks = {batch: predict_peak_mib(model, torch.float16, batch) for batch in (5, 10, 20)}
     assert peaks[10] == pytest.approx(128, rel=0.02)
@@ -74,5 +71,5 @@ def test_the_predicted_peak_is_that_of_parameters_and_activations():
     assert predict_peak_mib(model, torch.float32, 10) == pytest.approx(2 * peaks[10], rel=0.01)
 
 
-def test_the_papers_networks_are_predicted_to_fit_the_papers_card():
+def test_the_networks_of_the_paper_are_predicted_to_fit_its_gpu():
     assert predict_peak_mib(paper_networks(64), torch.float32, 5) == pytest.approx(808, rel=0.02)

@@ -11,54 +11,55 @@ ROLES = [*Modality, GROUND_TRUTH]
 @pytest.mark.parametrize(
     "names",
     [
-        [f"BraTS20_Training_001_{word}.nii.gz" for word in ("t1", "t1ce", "t2", "flair", "seg")],
-        [f"a/b/c/BraTS-GLI-00000-000-{word}.nii.gz" for word in ("t1n", "t1c", "t2w", "t2f", "seg")],
-        [f"{word}.nii" for word in ("T1", "T1GD", "T2", "FLAIR", "SEG")],
-        [f"folder\\CASE_{word}.NII.GZ" for word in ("T1", "T1CE", "T2", "FLAIR", "SEG")],
+        [f"BraTS20_Training_001_{name}.nii.gz" for name in ("t1", "t1ce", "t2", "flair", "seg")],
+        [f"a/b/c/BraTS-GLI-00000-000-{name}.nii.gz" for name in ("t1n", "t1c", "t2w", "t2f", "seg")],
+        [f"{name}.nii" for name in ("T1", "T1GD", "T2", "FLAIR", "SEG")],
+        [f"folder\\CASE_{name}.NII.GZ" for name in ("T1", "T1CE", "T2", "FLAIR", "SEG")],
     ],
     ids=["2020", "2023", "plain", "upper"],
 )
-def test_names_of_any_year_are_understood(names):
+def test_file_names_of_every_brats_year_are_recognised(names):
     assert [role_of(name) for name in names] == ROLES
     assert list(assign_roles(names)) == ROLES
 
 
-def test_other_names_are_left_alone():
+def test_other_file_names_are_ignored():
     assert role_of("case_pred.nii.gz") is None
     assert not is_nifti_name("readme.txt")
     assert not is_nifti_name("case_t1.nii/")
     assert not is_nifti_name("__MACOSX/case/._case_t1.nii.gz")
 
 
-def test_a_missing_modality_is_named_with_what_was_found():
+def test_a_missing_modality_is_named_with_those_found():
     with pytest.raises(ModalityError, match=r"^T1Gd, FLAIR: missing; found T1, T2, ground truth\."):
         assign_roles(["t1.nii", "t2.nii", "seg.nii"])
 
 
-def test_a_doubled_modality_is_named():
+def test_a_duplicate_modality_is_named():
     with pytest.raises(ModalityError, match="T1Gd: expected one volume, found 2"):
         assign_roles(["x_t1.nii", "x_t1ce.nii", "y-t1c.nii.gz", "x_t2.nii", "x_flair.nii"])
 
 
 def files_with(flair: Volume) -> dict[str, bytes]:
+    """The files of a small case with this FLAIR image."""
     volume = Volume(np.ones((3, 4, 5), np.uint8), np.eye(4))
     volumes = {"t1.nii": volume, "t1ce.nii": volume, "t2.nii": volume, "flair.nii": flair}
     return {name: encode_nifti(image) for name, image in volumes.items()}
 
 
-def test_a_shape_that_differs_is_an_error_with_both_values():
+def test_different_shapes_are_an_error_with_both_values():
     flair = Volume(np.ones((3, 4, 6), np.uint8), np.eye(4))
     with pytest.raises(GeometryError, match=r"FLAIR.*\(3, 4, 5\).*\(3, 4, 6\)"):
         read_case(files_with(flair))
 
 
-def test_an_affine_that_differs_is_an_error_with_both_values():
+def test_different_affines_are_an_error_with_both_values():
     flair = Volume(np.ones((3, 4, 5), np.uint8), np.diag([1, 1, 2, 1]))
     with pytest.raises(GeometryError, match=r"FLAIR.*1\.0, 0\.0\], .*2\.0, 0\.0\]"):
         read_case(files_with(flair))
 
 
-def test_a_case_without_ground_truth_has_none(phantom_files):
+def test_the_ground_truth_is_optional(phantom_files):
     files = {name: data for name, data in phantom_files.items() if role_of(name) != GROUND_TRUTH}
     assert read_case(files).ground_truth is None
     assert read_case(phantom_files).ground_truth is not None

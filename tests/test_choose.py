@@ -1,5 +1,5 @@
 import pytest
-from known_networks import known_model, save_model
+from support.known_networks import known_model, save_model
 from tiny import SPLIT
 
 from model_training.choose import choose, choose_flip_tta, choose_min_volume_ml

@@ -1,12 +1,13 @@
-"""The command line, run as a user runs it."""
+"""The `serve` and `phantom` subcommands, run as a user runs them."""
 
-import os
 import socket
 import subprocess
 
 import httpx2
 import pytest
-from serving import GLIOSERVE, free_port, served
+from support.case_files import MODALITY_NAMES
+from support.command_line import GLIOSERVE, run_glioserve
+from support.running_service import connect, free_port, serve_in_process, wait_until
 
 from service.archive import open_zip
 from service.segmentation.case import read_case_from
@@ -14,95 +15,85 @@ from service.segmentation.case import read_case_from
 
 @pytest.fixture
 def server(weights, tmp_path):
-    """`glioserve serve` with the known networks: its address and the file that it logs to."""
-    with served(tmp_path, weights=weights) as running:
-        yield running.address, running.log
+    """`glioserve serve` with the known networks."""
+    with serve_in_process(tmp_path, weights=weights) as server:
+        yield server
 
 
-def serve(**settings) -> subprocess.CompletedProcess:
-    """`glioserve serve` where it is expected to end by itself."""
-    environment = os.environ | {f"GLIOSERVE_{name.upper()}": str(value) for name, value in settings.items()}
-    return subprocess.run(
-        [GLIOSERVE, "serve"], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-def test_the_server_prints_the_line_to_try_and_answers_it(server, phantom_zip):
-    address, log = server
-    response = httpx2.post(f"{address}/segment", files={"file": ("secret-name.zip", phantom_zip)}, timeout=60)
+def test_the_log_shows_a_curl_command_for_a_first_request(server, phantom_zip):
+    response = httpx2.post(f"{server.address}/segment", files={"file": ("secret-name.zip", phantom_zip)}, timeout=60)
     assert response.status_code == 200
-    assert f"curl -sS --fail-with-body -F file=@case.zip -o result.zip {address}/segment" in log.read_text()
-    assert "secret-name" not in log.read_text()
-    assert "phantom" not in log.read_text()
+    log = server.log.read_text()
+    assert f"curl -sS --fail-with-body -F file=@case.zip -o result.zip {server.address}/segment" in log
+    assert "secret-name" not in log
+    assert "phantom" not in log
 
 
-def test_what_libraries_say_of_a_damaged_upload_is_not_in_the_log(server):
-    address, log = server
-    names = ("t1", "t1ce", "t2", "flair")
-    files = {name: (f"{name}.nii", b"no header of any image" * 100) for name in names}
-    assert httpx2.post(f"{address}/segment", files=files).status_code == 400
+def test_messages_of_libraries_about_a_damaged_upload_are_not_logged(server):
+    files = {name: (f"{name}.nii", b"not a header" * 100) for name in MODALITY_NAMES}
+    assert httpx2.post(f"{server.address}/segment", files=files).status_code == 400
     headers = {"Content-Type": "multipart/form-data; boundary=YY"}
-    assert httpx2.post(f"{address}/segment", content=b"--XX secret", headers=headers).status_code == 400
-    lines = log.read_text().splitlines()
+    assert httpx2.post(f"{server.address}/segment", content=b"--XX secret", headers=headers).status_code == 400
+    lines = server.log.read_text().splitlines()
     assert [line for line in lines if not line.startswith(("{", "INFO:"))] == []
 
 
 @pytest.mark.parametrize("media_type", ["application/zip", "multipart/form-data; boundary=x"])
-def test_a_client_that_hangs_up_while_sending_is_no_failure(server, media_type):
-    address, log = server
-    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as connection:
+def test_a_client_that_disconnects_while_sending_causes_no_error(server, media_type):
+    with connect(server.address) as connection:
         head = f"POST /segment HTTP/1.1\r\nHost: [::1]\r\nContent-Type: {media_type}\r\nContent-Length: 1000\r\n\r\n--x"
         connection.sendall(head.encode())
-    assert httpx2.get(f"{address}/livez").status_code == 200
-    assert "Traceback" not in log.read_text()
+    wait_until(lambda: '"status": 499' in server.log.read_text())
+    assert httpx2.get(f"{server.address}/livez").status_code == 200
+    assert "Traceback" not in server.log.read_text()
 
 
-def test_a_setting_that_means_nothing_stops_the_service_by_name():
-    ended = serve(prot=9)
-    assert ended.returncode == 1
-    assert ended.stderr == "GLIOSERVE_PROT: expected no such variable\n"
+def test_an_unknown_setting_is_a_startup_error():
+    result = run_glioserve("serve", prot=9)
+    assert result.returncode == 1
+    assert result.stderr == "GLIOSERVE_PROT: expected no such variable\n"
 
 
-def test_weights_that_cannot_be_used_stop_the_service(tmp_path):
-    ended = serve(weights=tmp_path, port=free_port(), spool=tmp_path / "spool")
-    assert ended.returncode == 1
-    assert ended.stderr.endswith("\nWeights: expected each of WT, TC, ET once, found no card.\n")
-    assert "Traceback" not in ended.stderr
+def test_unusable_weights_are_a_startup_error(tmp_path):
+    result = run_glioserve("serve", weights=tmp_path, port=free_port(), spool=tmp_path / "spool")
+    assert result.returncode == 1
+    assert result.stderr.endswith("\nWeights: expected each of WT, TC, ET once, found no card.\n")
+    assert "Traceback" not in result.stderr
 
 
-def test_a_precision_that_the_weights_lack_stops_the_service(weights, tmp_path):
-    ended = serve(weights=weights, port=free_port(), spool=tmp_path / "spool", precision="int8")
-    assert ended.returncode == 1
-    assert ended.stderr.endswith("\nwt: expected weights quantised to int8, found none.\n")
+def test_a_precision_without_weights_is_a_startup_error(weights, tmp_path):
+    result = run_glioserve("serve", weights=weights, port=free_port(), spool=tmp_path / "spool", precision="int8")
+    assert result.returncode == 1
+    assert result.stderr.endswith("\nwt: expected weights quantised to int8, found none.\n")
 
 
-def test_a_port_that_is_taken_stops_the_service_before_it_loads(weights, tmp_path):
+def test_a_port_in_use_is_a_startup_error_before_the_weights_are_loaded(weights, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = serve(weights=weights, port=port, spool=tmp_path / "spool")
-    assert ended.returncode == 1
+        result = run_glioserve("serve", weights=weights, port=port, spool=tmp_path / "spool")
+    assert result.returncode == 1
     expected = f"expected an address that is free to listen on, found 127.0.0.1 port {port}: Address already in use"
-    assert ended.stderr.startswith(f"GLIOSERVE_HOST, GLIOSERVE_PORT: {expected}")
-    assert "Ready" not in ended.stderr
+    assert result.stderr.startswith(f"GLIOSERVE_HOST, GLIOSERVE_PORT: {expected}")
+    assert "Ready" not in result.stderr
 
 
 @pytest.mark.usefixtures("server")
-def test_two_services_never_share_a_spool(weights, tmp_path):
-    ended = serve(weights=weights, port=free_port(), spool=tmp_path / "spool")
-    assert ended.returncode == 1
-    assert "GLIOSERVE_SPOOL: expected a folder of this process alone, found another service on" in ended.stderr
+def test_a_second_service_on_the_same_spool_does_not_start(weights, tmp_path):
+    result = run_glioserve("serve", weights=weights, port=free_port(), spool=tmp_path / "spool")
+    assert result.returncode == 1
+    assert "GLIOSERVE_SPOOL: expected a folder of this process alone, found another service on" in result.stderr
 
 
-def test_a_spool_that_is_no_folder_stops_the_service(weights, tmp_path):
+def test_a_spool_that_is_a_file_is_a_startup_error(weights, tmp_path):
     (tmp_path / "file").touch()
-    ended = serve(weights=weights, port=free_port(), spool=tmp_path / "file")
-    assert ended.returncode == 1
-    assert "GLIOSERVE_SPOOL: expected a folder that can be written, and is this user's own, found" in ended.stderr
+    result = run_glioserve("serve", weights=weights, port=free_port(), spool=tmp_path / "file")
+    assert result.returncode == 1
+    assert "GLIOSERVE_SPOOL: expected a folder that can be written, and is this user's own, found" in result.stderr
 
 
-def test_the_phantom_is_a_case_with_ground_truth(tmp_path):
-    subprocess.run([GLIOSERVE, "phantom", tmp_path / "case.zip"], check=True, capture_output=True)
-    piped = subprocess.run([GLIOSERVE, "phantom", "-"], check=True, capture_output=True).stdout
+def test_the_phantom_subcommand_writes_a_case_with_ground_truth(tmp_path):
+    assert run_glioserve("phantom", tmp_path / "case.zip").returncode == 0
+    piped = subprocess.run([GLIOSERVE, "phantom", "-"], check=True, capture_output=True).stdout  # later than the file
     assert piped == (tmp_path / "case.zip").read_bytes()
     with (tmp_path / "case.zip").open("rb") as file, open_zip(file, max_unpacked_mib=128) as files:
         case = read_case_from(files)

@@ -9,8 +9,8 @@ from service.metrics import Load, Metrics
 from service.settings import Settings
 
 DASHBOARD = Path(__file__).parents[1] / "docker" / "grafana" / "glioserve.json"
-NO_METRICS = re.compile(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\bby *\([^)]*\)')  # what names labels and durations in a query
-NAME = re.compile(r"\b[A-Za-z_:][\w:]*\b(?! *\()")  # unless it is a function's
+NOT_METRICS = re.compile(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\bby *\([^)]*\)')  # labels and durations in a query
+NAME = re.compile(r"\b[A-Za-z_:][\w:]*\b(?! *\()")  # except names of functions
 
 
 @pytest.fixture(scope="module")
@@ -20,20 +20,20 @@ def panels():
 
 @pytest.fixture(scope="module")
 def charts(panels):
-    """The panels that show something: all but the headings of rows."""
+    """The panels with a chart: all but the row headings."""
     return [panel for panel in panels if panel["type"] != "row"]
 
 
 @pytest.fixture(scope="module")
 def shown(charts):
-    """The names of all series that the panels ask for."""
+    """The names of all series in the queries of the panels."""
     queries = [target["expr"] for chart in charts for target in chart["targets"]]
-    return {name for query in queries for name in NAME.findall(NO_METRICS.sub(" ", query))}
+    return {name for query in queries for name in NAME.findall(NOT_METRICS.sub(" ", query))}
 
 
 @pytest.fixture(scope="module")
 def exposed():
-    """The names of the series of every metric of the service."""
+    """The names of the series of each metric of the service."""
     text = Metrics(Settings()).render(Load(depth=0, running=0, spool_bytes=0, ready=True)).decode()
     return {
         metric: {f"{metric}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {metric}
@@ -42,7 +42,8 @@ def exposed():
     }
 
 
-def test_the_dashboard_asks_only_for_what_the_service_exposes(shown, exposed):
+def test_the_dashboard_queries_only_exposed_metrics(shown, exposed):
+    assert shown
     assert shown <= set().union(*exposed.values())
 
 
@@ -52,28 +53,28 @@ def test_every_metric_of_the_service_is_on_the_dashboard(shown, exposed):
     assert [metric for metric, series in own.items() if not series & shown] == []
 
 
-def test_no_two_panels_overlap_and_none_reaches_over_the_edge(panels):
-    places = [panel["gridPos"] for panel in panels]
+def test_no_panels_overlap_or_exceed_the_grid(panels):
+    positions = [panel["gridPos"] for panel in panels]
     cells = Counter(
         (x, y)
-        for place in places
-        for x in range(place["x"], place["x"] + place["w"])
-        for y in range(place["y"], place["y"] + place["h"])
+        for position in positions
+        for x in range(position["x"], position["x"] + position["w"])
+        for y in range(position["y"], position["y"] + position["h"])
     )
-    assert [cell for cell, taken in cells.items() if taken > 1] == []
+    assert [cell for cell, count in cells.items() if count > 1] == []
     assert max(x for x, _ in cells) < 24
 
 
-def test_every_panel_says_what_it_shows(panels, charts):
+def test_every_panel_has_a_title_and_a_description(panels, charts):
     assert [panel["id"] for panel in panels if not panel.get("title")] == []
     assert [chart["title"] for chart in charts if not chart.get("description")] == []
 
 
-def test_every_panel_has_an_id_of_its_own(panels):
+def test_every_panel_has_a_unique_id(panels):
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
-def test_every_panel_takes_the_data_source_and_the_service_that_were_chosen(charts):
+def test_every_panel_uses_the_selected_data_source_and_instance(charts):
     assert {chart["datasource"]["uid"] for chart in charts} == {"${datasource}"}
     queries = [target["expr"] for chart in charts for target in chart["targets"]]
     assert [query for query in queries if 'instance="$instance"' not in query] == []

@@ -1,4 +1,4 @@
-"""The process that reads uploads: what ends it does not end the service."""
+"""The decoder process: its results, limits, crashes and restarts."""
 
 import os
 import resource
@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
-from hostile import files, zip_of
-from serving import wait_until
+from support.case_files import make_case_files, make_zip
+from support.running_service import wait_until
 
 from service import decoder as service_decoder
 from service import decoding
@@ -26,80 +26,82 @@ def decoder():
 
 @pytest.fixture
 def upload(tmp_path):
-    """The folder of an upload that is fine."""
-    (tmp_path / "file").write_bytes(zip_of(files()))
+    """The folder of a valid upload."""
+    (tmp_path / "file").write_bytes(make_zip(make_case_files()))
     return tmp_path
 
 
 @pytest.fixture
-def endless(tmp_path):
-    """The folder of an upload that nobody ever finishes to read."""
-    folder = tmp_path / "endless"
+def blocking_upload(tmp_path):
+    """The folder of an upload that is never read to its end."""
+    folder = tmp_path / "blocking"
     folder.mkdir()
     os.mkfifo(folder / "file")
     return folder
 
 
-def test_a_case_is_the_same_as_if_it_were_read_here(decoder, upload):
-    here, there = read_case(files()), decoder.read(upload)
-    assert all((there.images[modality].voxels == volume.voxels).all() for modality, volume in here.images.items())
-    assert all((there.images[modality].affine == volume.affine).all() for modality, volume in here.images.items())
-    assert there.ground_truth is None
+def test_the_decoder_process_returns_the_same_case(decoder, upload):
+    expected, decoded = read_case(make_case_files()), decoder.read(upload)
+    assert all((decoded.images[modality].voxels == volume.voxels).all() for modality, volume in expected.images.items())
+    assert all((decoded.images[modality].affine == volume.affine).all() for modality, volume in expected.images.items())
+    assert decoded.ground_truth is None
 
 
-def test_what_is_wrong_with_an_upload_is_told_by_its_own_error(decoder, upload):
+def test_an_invalid_upload_raises_its_own_error(decoder, upload):
     (upload / "file").write_bytes(b"no zip")
     with pytest.raises(BrokenArchiveError, match="expected a whole zip"):
         decoder.read(upload)
 
 
-def test_a_crash_is_told_and_the_next_case_is_read(decoder, upload, endless):
+def test_a_crash_is_reported_and_the_next_case_is_decoded(decoder, upload, blocking_upload):
     Timer(0.5, os.kill, [decoder.pid, signal.SIGSEGV]).start()
     with pytest.raises(CrashError, match="what reads it crashed"):
-        decoder.read(endless)
+        decoder.read(blocking_upload)
     assert decoder.read(upload).grid.shape == (8, 9, 10)
 
 
-def test_a_process_that_died_between_two_cases_is_replaced(decoder, upload):
+def test_a_killed_decoder_process_is_replaced(decoder, upload):
     decoder.read(upload)
     os.kill(decoder.pid, signal.SIGKILL)
     wait_until(lambda: decoder.ended)
     assert decoder.read(upload).grid.shape == (8, 9, 10)
 
 
-def test_an_endless_case_is_ended(decoder, upload, endless, monkeypatch):
+def test_a_case_over_the_time_limit_is_aborted(decoder, upload, blocking_upload, monkeypatch):
     monkeypatch.setattr(service_decoder, "MAX_SECONDS", 0.3)
     with pytest.raises(CrashError, match=r"in 0\.3 s"):
-        decoder.read(endless)
+        decoder.read(blocking_upload)
     monkeypatch.undo()
     assert decoder.read(upload).grid.shape == (8, 9, 10)
 
 
-def test_who_waits_for_a_case_may_end_it(decoder, upload, endless):
-    def end():
+def test_decoding_can_be_cancelled(decoder, upload, blocking_upload):
+    def cancel():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        decoder.read(endless, end)
+        decoder.read(blocking_upload, cancel)
     assert decoder.read(upload).grid.shape == (8, 9, 10)
 
 
-def test_nothing_is_imported_from_the_current_folder(upload, tmp_path, monkeypatch):
+def test_nothing_is_imported_from_the_working_directory(upload, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resource.py").write_text("raise SystemExit")
     with closing(Decoder(max_unpacked_mib=1)) as decoder:
         assert decoder.read(upload).grid.shape == (8, 9, 10)
 
 
-def test_signals_that_are_meant_for_the_service_do_not_end_the_process(decoder, upload):
+def test_the_decoder_process_ignores_shutdown_signals(decoder, upload):
     decoder.read(upload)
-    os.kill(decoder.pid, signal.SIGTERM)
-    os.kill(decoder.pid, signal.SIGINT)
+    pid = decoder.pid
+    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGINT)
     decoder.read(upload)
+    assert decoder.pid == pid
     assert not decoder.ended
 
 
-def test_the_process_has_limits_and_dumps_no_core(decoder, upload):
+def test_the_decoder_process_has_limits_and_dumps_no_core(decoder, upload):
     decoder.read(upload)
     assert resource.prlimit(decoder.pid, resource.RLIMIT_AS)[0] == decoding.MAX_MEMORY_MIB * 2**20
     assert resource.prlimit(decoder.pid, resource.RLIMIT_CORE) == (0, 0)
@@ -107,25 +109,25 @@ def test_the_process_has_limits_and_dumps_no_core(decoder, upload):
 
 
 @pytest.mark.parametrize(
-    ("failure", "name", "words"),
+    ("failure", "name", "phrase"),
     [
         (MemoryError(), TooLargeError.__name__, "MiB of memory"),
         (TypeError("DOE^JANE"), DecodingError.__name__, "TypeError in test_decoder.py"),
     ],
 )
-def test_a_failure_is_told_without_the_words_of_the_file(failure, name, words, monkeypatch):
+def test_error_messages_do_not_quote_the_file(failure, name, phrase, monkeypatch):
     def fail(*_):
         raise failure
 
     monkeypatch.setattr(decoding, "open_upload", fail)
     reply, shared = decoding.read_upload("folder", max_unpacked_mib=1)
     assert reply["error"] == name
-    assert words in reply["message"]
+    assert phrase in reply["message"]
     assert "DOE" not in reply["message"]
     assert shared == []
 
 
-def test_the_memory_of_a_case_is_given_back(decoder, upload):
+def test_decoding_leaks_no_file_descriptors(decoder, upload):
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         decoder.read(upload)

@@ -1,4 +1,4 @@
-"""The weights that ship: whole, described, and able to see a tumour."""
+"""The bundled weights: complete, described by their model cards, and able to find a tumour."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def test_there_is_one_network_for_each_region(default_model):
     assert sorted(c.card.regions for c in default_model.checkpoints) == [(region,) for region in sorted(Region)]
 
 
-def test_every_card_says_what_it_was_trained_on_and_what_it_scored(default_model):
+def test_every_model_card_states_training_cases_and_scores(default_model):
     for checkpoint in default_model.checkpoints:
         card = checkpoint.card
         assert len(card.training["cases"]) == 32
@@ -28,12 +28,13 @@ def test_every_card_says_what_it_was_trained_on_and_what_it_scored(default_model
         assert "Not a medical device" in card.intended_use
 
 
-def test_training_cases_are_not_those_that_were_scored(default_model):
+def test_training_cases_and_scored_cases_are_disjoint(default_model):
     for checkpoint in default_model.checkpoints:
         training = checkpoint.card.training
+        assert len(set(training["chosen_on"])) == 6
         assert not set(training["cases"]) & set(training["chosen_on"])
 
 
-def test_they_see_the_tumour_of_the_phantom(default_model, phantom_files):
-    agreement = segment(phantom_files, default_model).agreement
-    assert agreement[Region.WT].dice > 0.7
+def test_the_default_weights_find_the_tumour_of_the_phantom(default_model, phantom_files):
+    scores = segment(phantom_files, default_model).agreement
+    assert scores[Region.WT].dice > 0.7

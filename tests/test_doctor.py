@@ -1,12 +1,10 @@
-"""`glioserve doctor`: what it finds, and that each thing that will not do is named with a cure."""
+"""`glioserve doctor`: its findings, and the fix that it names for each fault."""
 
-import os
-import subprocess
 from types import SimpleNamespace
 
 import pytest
 import torch
-from serving import GLIOSERVE
+from support.command_line import run_glioserve
 
 from service import doctor
 from service.doctor import examine
@@ -15,54 +13,55 @@ from service.segmentation.weights import load_model
 
 @pytest.fixture
 def environment(weights, tmp_path):
-    """Settings with which all is well."""
+    """The environment of a valid setup."""
     return {"GLIOSERVE_WEIGHTS": str(weights), "GLIOSERVE_SPOOL": str(tmp_path / "spool"), "GLIOSERVE_DEVICE": "cpu"}
 
 
-def cures(environment):
+def fixes(environment):
+    """The fix of each fault by subject."""
     return {finding.subject: finding.cure for finding in examine(environment) if finding.cure}
 
 
 def findings(environment):
+    """The findings by subject."""
     return {finding.subject: finding.found for finding in examine(environment)}
 
 
-def test_where_all_is_well_nothing_is_to_mend(environment, weights):
-    assert cures(environment) == {}
+def test_doctor_finds_no_fault_in_a_valid_setup(environment, weights):
+    assert fixes(environment) == {}
     found, model = findings(environment), load_model(weights, torch.device("cpu"))
     assert {c.card.sha256 in found[f"weights {c.card.stem}"] for c in model.checkpoints} == {True}
     assert model.sha256 in found["weights"]
     assert torch.__version__ in found["torch"]
 
 
-def test_looking_makes_no_spool(environment, tmp_path):
+def test_doctor_does_not_create_the_spool(environment, tmp_path):
     findings(environment)
     assert not (tmp_path / "spool").exists()
 
 
-def test_the_command_says_what_to_mend_and_ends_with_1(environment):
-    command = [GLIOSERVE, "doctor"]
-    well = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
-    assert "!!" not in well.stdout
-    ill = subprocess.run(
-        command, env=os.environ | environment | {"GLIOSERVE_HOST": "::"}, capture_output=True, text=True, check=False
-    )
-    assert ill.returncode == 1
-    assert "!!  settings      not usable\n    -> GLIOSERVE_HOST: expected a loopback address" in ill.stdout
-    assert "weights wt" in ill.stdout
-    assert ill.stderr == "1 to mend: the lines with !!\n"
+def test_doctor_lists_faults_and_exits_with_status_1(environment):
+    settings = {name.removeprefix("GLIOSERVE_"): value for name, value in environment.items()}
+    valid = run_glioserve("doctor", **settings)
+    assert valid.returncode == 0
+    assert "!!" not in valid.stdout
+    faulty = run_glioserve("doctor", **settings, host="::")
+    assert faulty.returncode == 1
+    assert "!!  settings      not usable\n    -> GLIOSERVE_HOST: expected a loopback address" in faulty.stdout
+    assert "weights wt" in faulty.stdout
+    assert faulty.stderr == "1 to mend: the lines with !!\n"
 
 
-def test_settings_that_mean_nothing_are_all_that_is_found():
+def test_invalid_settings_are_the_only_finding():
     assert set(findings({"GLIOSERVE_PROT": "1"})) == {"settings"}
 
 
-def test_a_card_that_is_wanted_and_missing_is_to_mend(environment, monkeypatch):
+def test_a_missing_gpu_is_a_fault_if_one_is_required(environment, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "card" in cures(environment | {"GLIOSERVE_DEVICE": "cuda"})
+    assert "card" in fixes(environment | {"GLIOSERVE_DEVICE": "cuda"})
 
 
-def test_a_card_with_too_little_memory_left_is_to_mend(model, monkeypatch):
+def test_a_gpu_with_too_little_free_memory_is_a_fault(model, monkeypatch):
     settings = SimpleNamespace(device_memory_mib=2048)
     for free_mib, is_enough in [(3000, True), (1, False)]:
         free_and_total = free_mib * 2**20, 4096 * 2**20
@@ -72,46 +71,46 @@ def test_a_card_with_too_little_memory_left_is_to_mend(model, monkeypatch):
         assert (finding.cure == "") is is_enough
 
 
-def test_weights_that_are_damaged_are_to_mend(environment, tmp_path):
+def test_unusable_weights_are_a_fault(environment, tmp_path):
     assert (
         "Weights: expected each of WT, TC, ET once"
         in findings(environment | {"GLIOSERVE_WEIGHTS": str(tmp_path)})["weights"]
     )
-    assert "weights" in cures(environment | {"GLIOSERVE_WEIGHTS": str(tmp_path)})
+    assert "weights" in fixes(environment | {"GLIOSERVE_WEIGHTS": str(tmp_path)})
 
 
-def test_a_precision_that_the_weights_lack_is_to_mend(environment):
-    assert "weights" in cures(environment | {"GLIOSERVE_PRECISION": "int8"})
+def test_a_precision_without_weights_is_a_fault(environment):
+    assert "weights" in fixes(environment | {"GLIOSERVE_PRECISION": "int8"})
 
 
-def test_a_small_container_is_to_be_given_more(environment, monkeypatch):
+def test_too_little_memory_is_a_fault(environment, monkeypatch):
     monkeypatch.setattr(doctor, "usable_memory_mib", lambda: 1000)
-    assert cures(environment) == {"memory": "give the machine, or the container, more"}
+    assert fixes(environment) == {"memory": "give the machine, or the container, more"}
 
 
-def test_a_spool_that_will_not_do_is_to_mend(environment, tmp_path, monkeypatch):
+def test_an_unusable_spool_is_a_fault(environment, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    assert "has files of others" in cures(environment | {"GLIOSERVE_SPOOL": str(tmp_path)})["spool"]
-    assert "write there" in cures(environment | {"GLIOSERVE_SPOOL": str(tmp_path / "file" / "x")})["spool"]
-    assert "make room" in cures(environment | {"GLIOSERVE_MAX_SPOOL_MIB": "999999999"})["spool"]
-    assert "user" in cures(environment | {"GLIOSERVE_SPOOL": "~nobody-here/spool"})["spool"]
+    assert "has files of others" in fixes(environment | {"GLIOSERVE_SPOOL": str(tmp_path)})["spool"]
+    assert "write there" in fixes(environment | {"GLIOSERVE_SPOOL": str(tmp_path / "file" / "x")})["spool"]
+    assert "make room" in fixes(environment | {"GLIOSERVE_MAX_SPOOL_MIB": "999999999"})["spool"]
+    assert "user" in fixes(environment | {"GLIOSERVE_SPOOL": "~nobody-here/spool"})["spool"]
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\n")
     monkeypatch.setattr(doctor, "MOUNTS", mounts)
-    assert "a network disk (nfs4)" in cures(environment)["spool"]
+    assert "a network disk (nfs4)" in fixes(environment)["spool"]
 
 
-def test_keys_are_counted_and_missing_ones_are_to_mend(environment, tmp_path):
+def test_active_keys_are_counted_and_a_missing_keys_file_is_a_fault(environment, tmp_path):
     keys = tmp_path / "keys"
     environment = environment | {"GLIOSERVE_KEYS": str(keys)}
-    assert cures(environment)["keys"].startswith("GLIOSERVE_KEYS: expected a file that `glioserve keys add` made")
+    assert fixes(environment)["keys"].startswith("GLIOSERVE_KEYS: expected a file that `glioserve keys add` made")
     keys.touch()
-    assert "keys add" in cures(environment)["keys"]
-    subprocess.run([GLIOSERVE, "keys", "add", "ward-7"], env=os.environ | environment, capture_output=True, check=True)
+    assert "keys add" in fixes(environment)["keys"]
+    assert run_glioserve("keys", "add", "ward-7", keys=keys).returncode == 0
     assert findings(environment)["keys"] == "1 in force"
-    assert cures(environment) == {}
+    assert fixes(environment) == {}
 
 
-def test_tls_files_that_cannot_be_read_are_to_mend(environment):
+def test_unreadable_tls_files_are_a_fault(environment):
     files = {"GLIOSERVE_TLS_CERTIFICATE": "/none", "GLIOSERVE_TLS_KEY": "/none"}
-    assert "GLIOSERVE_TLS_CERTIFICATE" in cures(environment | files)["tls"]
+    assert "GLIOSERVE_TLS_CERTIFICATE" in fixes(environment | files)["tls"]

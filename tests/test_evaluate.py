@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from known_networks import save_model
+from support.known_networks import save_model
 from tiny import SPLIT
 
 from model_training.evaluate import (

@@ -3,7 +3,7 @@ import numpy as np
 from service.segmentation.fuse import drop_small, nest
 
 
-def test_the_inner_region_gives_way_and_every_changed_voxel_is_counted():
+def test_nesting_removes_voxels_outside_the_outer_region_and_counts_them():
     whole = np.array([0, 0, 1, 1], dtype=bool)
     core = np.array([0, 1, 0, 1], dtype=bool)
     nested, changed = nest(core, whole)
@@ -11,7 +11,7 @@ def test_the_inner_region_gives_way_and_every_changed_voxel_is_counted():
     assert changed == 1
 
 
-def test_nested_masks_and_the_outermost_are_left_as_they_are():
+def test_nested_masks_and_the_outermost_mask_are_unchanged():
     whole, core = np.array([1, 1, 1, 0], dtype=bool), np.array([1, 1, 0, 0], dtype=bool)
     for mask, outer in ((core, whole), (whole, None)):
         nested, changed = nest(mask, outer)
@@ -19,7 +19,7 @@ def test_nested_masks_and_the_outermost_are_left_as_they_are():
         assert changed == 0
 
 
-def test_a_region_below_its_smallest_volume_is_absent():
+def test_a_region_below_the_minimum_volume_is_removed():
     mask = np.array([1, 1, 1, 0], dtype=bool)
     assert drop_small(mask, 0.03, voxel_ml=0.01).sum() == 3
     assert drop_small(mask, 0.031, voxel_ml=0.01).sum() == 0

@@ -2,14 +2,14 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from known_networks import centroid_mm
+from support.known_networks import centroid_mm
 
 from service.segmentation.errors import GeometryError
 from service.segmentation.geometry import resample, resample_mask, working_grid
 from service.segmentation.volume import Grid, Volume
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-CENTRE_MM = np.array([7.0, -4.0, 11.0])  # RAS+, of a ball of 12 mm
+CENTRE_MM = np.array([7.0, -4.0, 11.0])  # RAS+, of a ball with a radius of 12 mm
 
 
 def rotation(degrees: float) -> np.ndarray:
@@ -19,7 +19,7 @@ def rotation(degrees: float) -> np.ndarray:
 
 
 def grid_around_ball(axes: np.ndarray, shape: tuple[int, int, int]) -> Grid:
-    """A grid with these steps, whose middle is near the ball."""
+    """A grid with these axes and its centre near the ball."""
     affine = np.eye(4)
     affine[:3, :3] = axes
     affine[:3, 3] = CENTRE_MM + np.array([2.5, -1.5, 3.0]) - axes @ (np.array(shape) // 2)
@@ -37,7 +37,7 @@ SIGNED_PERMUTATIONS = [
 ]
 
 
-def test_a_brats_grid_is_its_own_working_grid_and_nothing_is_copied():
+def test_a_brats_grid_is_its_own_working_grid_without_a_copy():
     volume = Volume(np.ones((24, 24, 15), np.float32), LPS)
     grid = working_grid(volume.grid)
     assert grid.shape == volume.grid.shape
@@ -46,7 +46,7 @@ def test_a_brats_grid_is_its_own_working_grid_and_nothing_is_copied():
 
 
 @pytest.mark.parametrize("axes", SIGNED_PERMUTATIONS, ids=lambda axes: "".join(f"{v:+.0f}" for v in axes.sum(axis=0)))
-def test_every_orientation_is_reordered_without_interpolation_and_back_exactly(axes):
+def test_every_orientation_round_trips_exactly_without_interpolation(axes):
     source = grid_around_ball(axes, (40, 44, 48))
     values = np.random.default_rng(0).normal(size=source.shape).astype(np.float32)
     working = working_grid(source)
@@ -69,15 +69,15 @@ def test_every_orientation_is_reordered_without_interpolation_and_back_exactly(a
     ],
     ids=["2-mm", "thick-slices", "sagittal", "oblique", "oblique-anisotropic"],
 )
-def test_a_lesion_keeps_its_place_and_size_there_and_back(axes, shape):
+def test_a_lesion_keeps_its_position_and_volume_in_a_round_trip(axes, shape):
     source = grid_around_ball(axes, shape)
     working = working_grid(source)
     assert working.spacing_mm == (1, 1, 1)
     assert working.orientation == "LPS"
-    there = resample_mask(ball(source), source, working)
-    back = resample_mask(there, working, source)
+    forward = resample_mask(ball(source), source, working)
+    back = resample_mask(forward, working, source)
     tolerance_mm = 0.1 * max(source.spacing_mm)
-    for mask, grid in ((there, working), (back, source)):
+    for mask, grid in ((forward, working), (back, source)):
         assert centroid_mm(mask, grid.affine) == pytest.approx(CENTRE_MM, abs=tolerance_mm)
         assert mask.sum() * grid.voxel_ml == pytest.approx(4 / 3 * np.pi * 1.2**3, rel=0.12)
 
@@ -90,11 +90,11 @@ def test_nested_masks_stay_nested_when_resampled():
     assert not (resample_mask(inner, source, target) & ~resample_mask(outer, source, target)).any()
 
 
-def test_a_working_grid_larger_than_any_head_is_refused():
+def test_a_working_grid_larger_than_any_head_is_rejected():
     with pytest.raises(GeometryError, match="at most 34 l, found 451 x 451 x 451 mm"):
         working_grid(Grid((4, 4, 4), np.diag([-150.0, -150, 150, 1])))
 
 
-def test_a_field_of_view_larger_than_any_head_is_refused():
+def test_a_field_of_view_larger_than_any_head_is_rejected():
     with pytest.raises(GeometryError, match="512 mm along each axis, found 2390 x 239 x 154 mm"):
         working_grid(Grid((240, 240, 155), np.diag([-10.0, -1, 1, 1])))

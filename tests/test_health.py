@@ -1,13 +1,12 @@
-"""`glioserve health`: asked of a running service, with TLS and without, and of none."""
+"""`glioserve health`: with and without a running service, with and without TLS."""
 
-import ssl
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
-from serving import free_port, listening
+from support.running_service import free_port, port_of, serve_in_thread
 
 from service.app import create_app
 from service.errors import HealthError
@@ -20,39 +19,32 @@ def settings(weights, tmp_path):
     return {"weights": weights, "device": "cpu", "spool": tmp_path / "spool", "open_to_anyone": True}
 
 
-def port_of(address):
-    return int(address.rpartition(":")[2])
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
-def test_a_service_that_answers_is_healthy(host, settings):
-    with listening(create_app(Settings(**settings))) as address:
+def test_a_running_service_is_healthy(host, settings):
+    with serve_in_thread(create_app(Settings(**settings))) as address:
         check_health(Settings(host=host, port=port_of(address), open_to_anyone=True))
 
 
-def test_a_certificate_for_another_name_does_not_matter(settings, tls, trust):
+def test_the_host_name_of_the_certificate_is_not_checked(settings, tls, trust):
     del tls["tls_client_ca"]
-    with listening(create_app(Settings(**settings, **tls)), trust) as address:
+    with serve_in_thread(create_app(Settings(**settings, **tls)), trust) as address:
         check_health(Settings(host="localhost", port=port_of(address), **tls))
         with pytest.raises(HealthError):
-            check_health(Settings(port=port_of(address)))  # in plain text
+            check_health(Settings(port=port_of(address)))  # over plain HTTP
 
 
-def test_a_service_that_asks_for_a_client_certificate_is_alive(settings, tls, authority):
-    known = ssl.create_default_context()
-    authority.configure_trust(known)
-    authority.issue_cert("ward@hospital.example").configure_cert(known)
-    with listening(create_app(Settings(**settings, **tls)), known) as address:
+def test_a_service_that_requires_client_certificates_is_healthy(settings, tls, client_certificate):
+    with serve_in_thread(create_app(Settings(**settings, **tls)), client_certificate) as address:
         check_health(Settings(port=port_of(address), **tls))
 
 
-def test_where_nothing_listens_nothing_is_healthy():
+def test_a_port_without_a_service_is_not_healthy():
     port = free_port()
     with pytest.raises(HealthError, match=f"alive at 127.0.0.1 port {port}, found .*refused"):
         check_health(Settings(port=port))
 
 
-def test_an_answer_that_is_no_success_is_not_healthy():
+def test_an_error_status_is_not_healthy():
     server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # answers 501 to everything
     thread = Thread(target=server.handle_request)
     thread.start()
@@ -62,9 +54,9 @@ def test_an_answer_that_is_no_success_is_not_healthy():
     server.server_close()
 
 
-def test_asking_imports_neither_torch_nor_the_web_stack():
-    heavy = (
+def test_the_health_check_imports_neither_torch_nor_the_web_stack():
+    script = (
         "import sys, service.cli, service.health; print({'torch', 'numpy', 'fastapi', 'uvicorn'} & set(sys.modules))"
     )
-    ended = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
-    assert ended.stdout == "set()\n"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"

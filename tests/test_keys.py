@@ -1,12 +1,12 @@
-"""The keys file, and the commands that change it."""
+"""The keys file and the `keys` subcommands."""
 
 import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
-from serving import GLIOSERVE
+from support.command_line import run_glioserve
 
 from service.errors import SettingsError
 from service.keys import KeyFile, Keys, Scope
@@ -20,17 +20,10 @@ def path(tmp_path):
 @pytest.fixture
 def command(path):
     """`glioserve keys` on that file."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess:
-        environment = os.environ | {"GLIOSERVE_KEYS": str(path)}
-        return subprocess.run(
-            [GLIOSERVE, "keys", *arguments], env=environment, capture_output=True, text=True, check=False
-        )
-
-    return run
+    return partial(run_glioserve, "keys", keys=path)
 
 
-def test_a_key_is_made_listed_and_revoked(path, command):
+def test_a_key_can_be_added_listed_and_revoked(path, command):
     key = command("add", "ward-7", "--scope", "segment", "--scope", "read").stdout.strip()
     assert Keys(path).find(key).scopes == (Scope.SEGMENT, Scope.READ)
     assert "ward-7                segment,read" in command("list").stdout
@@ -39,13 +32,13 @@ def test_a_key_is_made_listed_and_revoked(path, command):
     assert Keys(path).find(key) is None
 
 
-def test_only_the_hash_of_a_key_is_kept_and_only_its_owner_may_read_it(path):
+def test_the_keys_file_holds_only_hashes_and_is_readable_by_its_owner_only(path):
     key = KeyFile(path).add("ward-7", [Scope.SEGMENT])
     assert key.rpartition("_")[2] not in path.read_text()
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_running_service_knows_a_new_key_and_forgets_a_revoked_one(path):
+def test_added_and_revoked_keys_take_effect_without_a_restart(path):
     file, keys = KeyFile(path), Keys(path)
     key = file.add("ward-7", [Scope.SEGMENT])
     assert keys.find(key).name == "ward-7"
@@ -56,7 +49,7 @@ def test_a_running_service_knows_a_new_key_and_forgets_a_revoked_one(path):
     assert keys.find(other) is not None
 
 
-def test_a_file_that_breaks_leaves_the_keys_as_they_were(path, caplog):
+def test_an_invalid_keys_file_leaves_the_active_keys_unchanged(path, caplog):
     keys, key = Keys(path), KeyFile(path).add("ward-7", [Scope.SEGMENT])
     assert keys.find(key)
     path.write_text("nonsense\n")
@@ -64,20 +57,25 @@ def test_a_file_that_breaks_leaves_the_keys_as_they_were(path, caplog):
     assert "line 1 is no key" in caplog.text
 
 
-@pytest.mark.parametrize("changed", [lambda key: key[:-1] + "x", lambda key: key[:-1], str.upper, lambda _: "", repr])
-def test_nothing_but_the_whole_key_is_the_key(path, changed):
+@pytest.mark.parametrize(
+    "change",
+    [lambda key: key[:-1] + ("y" if key.endswith("x") else "x"), lambda key: key[:-1], str.upper, lambda _: "", repr],
+    ids=["last character", "shortened", "upper case", "empty", "quoted"],
+)
+def test_a_modified_key_is_rejected(path, change):
     key = KeyFile(path).add("ward-7", [Scope.SEGMENT])
-    assert changed(key) != key
-    assert Keys(path).find(changed(key)) is None
+    assert change(key) != key
+    assert Keys(path).find(change(key)) is None
 
 
-def test_keys_that_are_made_at_once_are_all_there(path):
+def test_keys_added_concurrently_are_all_saved(path):
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda number: KeyFile(path).add(f"ward-{number}", [Scope.READ]), range(40)))
+    assert len(made) == 40
     assert all(Keys(path).find(key) for key in made)
 
 
-def test_a_file_that_an_editor_left_open_or_with_blank_lines_loses_nothing(path):
+def test_blank_lines_and_a_missing_final_newline_are_accepted(path):
     file = KeyFile(path)
     first, second = file.add("ward-7", [Scope.READ]), file.add("ward-8", [Scope.READ])
     path.write_text("\n" + path.read_text().rstrip("\n"))
@@ -86,7 +84,7 @@ def test_a_file_that_an_editor_left_open_or_with_blank_lines_loses_nothing(path)
     assert Keys(path).find(second)
 
 
-def test_a_full_disk_leaves_the_file_as_it_was_and_is_told(path, monkeypatch):
+def test_a_full_disk_is_an_error_and_leaves_the_keys_file_unchanged(path, monkeypatch):
     file = KeyFile(path)
     file.add("ward-7", [Scope.READ])
     before, whole_write = path.read_text(), os.write
@@ -96,14 +94,14 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_is_told(path, monkeypatch):
     assert path.read_text() == before
 
 
-def test_no_key_is_called_as_another_is_known(path):
+def test_a_key_name_equal_to_the_id_of_another_key_is_rejected(path):
     file = KeyFile(path)
     key = file.add("ward-7", [Scope.READ])
     with pytest.raises(SettingsError, match="expected a new one"):
         file.add(key.split("_")[1], [Scope.READ])
 
 
-def test_two_keys_in_force_never_share_a_name(path):
+def test_two_active_keys_cannot_share_a_name(path):
     file = KeyFile(path)
     file.add("ward-7", [Scope.READ])
     with pytest.raises(SettingsError, match="expected a new one"):
@@ -113,22 +111,22 @@ def test_two_keys_in_force_never_share_a_name(path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "phrase"),
     [
         (("revoke", "nobody"), "expected a file that `glioserve keys add` made"),
         (("add", "Jane Doe"), "NAME: expected 1 to 64 of"),
         (("list",), "No such file"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line(path, command, arguments, words):
-    ended = command(*arguments)
-    assert ended.returncode == 1
-    assert words in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_an_error_is_one_line_without_a_traceback(path, command, arguments, phrase):
+    result = command(*arguments)
+    assert result.returncode == 1
+    assert phrase in result.stderr
+    assert "Traceback" not in result.stderr
     assert not path.exists()
 
 
-def test_a_line_that_is_no_key_is_named(path):
+def test_an_invalid_line_is_reported_by_number(path):
     KeyFile(path).add("ward-7", [Scope.READ])
     with path.open("a") as file:
         file.write('{"id": "torn')
@@ -136,11 +134,10 @@ def test_a_line_that_is_no_key_is_named(path):
         Keys(path).load()
 
 
-def test_a_key_that_cannot_be_shown_is_revoked(tmp_path):
+def test_a_key_that_cannot_be_printed_is_revoked(tmp_path):
     keys = tmp_path / "keys"
     with Path("/dev/full").open("wb") as full:
-        command = [GLIOSERVE, "keys", "add", "ward-7"]
-        ended = subprocess.run(command, env=os.environ | {"GLIOSERVE_KEYS": str(keys)}, stdout=full, check=False)
-    assert ended.returncode == 1
+        result = run_glioserve("keys", "add", "ward-7", keys=keys, stdout=full)
+    assert result.returncode == 1
     [key] = KeyFile(keys).read().values()
     assert key.revoked

@@ -6,7 +6,7 @@ from service.segmentation.labels import EnhancingLabel, Region, label_map, regio
 
 
 @pytest.mark.parametrize("enhancing", EnhancingLabel)
-def test_labels_and_regions_are_two_views_of_one_map(enhancing):
+def test_labels_and_region_masks_convert_into_each_other(enhancing):
     labels = np.array([0, 1, 2, enhancing], dtype=np.uint8)
     masks = region_masks(labels)
     assert masks[Region.WT].tolist() == [False, True, True, True]
@@ -15,12 +15,12 @@ def test_labels_and_regions_are_two_views_of_one_map(enhancing):
     assert label_map(masks, enhancing).tolist() == labels.tolist()
 
 
-def test_three_and_four_together_are_refused():
+def test_labels_3_and_4_together_are_rejected():
     with pytest.raises(LabelError, match="both 3 and 4"):
         region_masks(np.array([0, 3, 4]))
 
 
 @pytest.mark.parametrize("label", [5, -1, 1.5, np.nan])
-def test_an_unknown_label_is_named(label):
+def test_an_unknown_label_is_rejected_and_named(label):
     with pytest.raises(LabelError, match=f"found {label:g}"):
         region_masks(np.array([0, 1, label]))

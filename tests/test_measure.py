@@ -13,8 +13,8 @@ def box(x: slice, y: slice = slice(4, 8), z: slice = slice(4, 8)) -> np.ndarray:
     return mask
 
 
-def test_scores_of_two_overlapping_boxes_are_those_worked_by_hand():
-    predicted, truth = box(slice(2, 8)), box(slice(4, 12))  # 96 and 128 voxels, 64 in common
+def test_scores_of_two_overlapping_boxes_match_a_hand_calculation():
+    predicted, truth = box(slice(2, 8)), box(slice(4, 12))  # 96 and 128 voxels, 64 of them in both
     scores = agreement(predicted, truth, SPACING_MM)
     assert scores.dice == pytest.approx(2 * 64 / (96 + 128))
     assert scores.sensitivity == pytest.approx(64 / 128)
@@ -22,29 +22,29 @@ def test_scores_of_two_overlapping_boxes_are_those_worked_by_hand():
     assert scores.hd95_mm == pytest.approx(4)
 
 
-def test_distances_are_in_millimetres_along_each_axis():
+def test_distances_use_the_spacing_of_each_axis():
     near, far = box(slice(4, 8), z=slice(2, 3)), box(slice(4, 8), z=slice(7, 8))
     assert agreement(near, far, SPACING_MM).hd95_mm == pytest.approx(10)
 
 
-def test_a_perfect_answer_scores_one_and_no_distance():
+def test_a_perfect_prediction_has_scores_of_one_and_distance_zero():
     scores = agreement(box(slice(2, 8)), box(slice(2, 8)), SPACING_MM)
     assert (scores.dice, scores.sensitivity, scores.specificity, scores.hd95_mm) == (1, 1, 1, 0)
 
 
-def test_two_empty_masks_agree_perfectly():
+def test_two_empty_masks_have_perfect_scores():
     scores = agreement(EMPTY, EMPTY, SPACING_MM)
     assert (scores.dice, scores.sensitivity, scores.specificity, scores.hd95_mm) == (1, 1, 1, 0)
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_one_empty_mask_scores_zero_and_the_distance_of_brats(swapped):
+def test_one_empty_mask_has_scores_of_zero_and_the_brats_distance(swapped):
     masks = (box(slice(2, 8)), EMPTY)
     scores = agreement(*(reversed(masks) if swapped else masks), SPACING_MM)
     assert (scores.dice, scores.sensitivity, scores.hd95_mm) == (0, 0, 374)
 
 
-def test_a_truth_without_background_leaves_nothing_to_be_unspecific_about():
+def test_specificity_is_one_without_any_background():
     assert agreement(box(slice(2, 8)), ~EMPTY, SPACING_MM).specificity == 1
 
 

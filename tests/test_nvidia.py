@@ -1,4 +1,4 @@
-"""Whether a card can be used, told with stand-ins for cards and drivers."""
+"""Whether the GPU is usable, with simulated GPUs and drivers."""
 
 import pytest
 import torch
@@ -13,8 +13,8 @@ CUDA_12_6 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
 
 
 @pytest.fixture
-def card(monkeypatch):
-    """A GeForce GTX 1050 Ti, and a build of torch for architectures that a test may change."""
+def gpu(monkeypatch):
+    """A GeForce GTX 1050 Ti, and a build of torch for a list of architectures that a test can change."""
     architectures = list(CUDA_12_6)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: architectures)
@@ -24,8 +24,8 @@ def card(monkeypatch):
 
 
 @pytest.fixture
-def no_card(monkeypatch):
-    """A machine with a driver, and a build of torch for CUDA 13.0 that finds no card."""
+def no_gpu(monkeypatch):
+    """A driver, and a build of torch for CUDA 13.0 that finds no GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(nvidia, "driver_version", lambda: "535.183.01")
@@ -35,17 +35,17 @@ def no_card(monkeypatch):
 @pytest.mark.parametrize(
     ("capability", "architectures", "expected"),
     [
-        ((6, 1), CUDA_12_6, True),  # Pascal: code for 6.0 runs on 6.1
+        ((6, 1), CUDA_12_6, True),  # Pascal: machine code for 6.0 runs on 6.1
         ((6, 1), CUDA_13, False),
-        ((7, 0), CUDA_13, False),  # Volta: code for 7.5 does not run on 7.0
+        ((7, 0), CUDA_13, False),  # Volta: machine code for 7.5 does not run on 7.0
         ((7, 5), CUDA_13, True),
         ((8, 9), CUDA_13, True),
-        ((12, 1), CUDA_12_6, False),  # machine code of another major version
-        ((13, 0), CUDA_13, True),  # intermediate code is compiled for what comes later
+        ((12, 1), CUDA_12_6, False),  # machine code runs on the same major version only
+        ((13, 0), CUDA_13, True),  # PTX is compiled for newer GPUs
         ((9, 0), ["sm_90a"], False),
     ],
 )
-def test_a_build_runs_on_the_cards_that_its_code_is_for(capability, architectures, expected):
+def test_a_build_of_torch_runs_on_the_gpus_it_was_compiled_for(capability, architectures, expected):
     assert runs_on(capability, architectures) is expected
 
 
@@ -57,29 +57,29 @@ def test_a_build_runs_on_the_cards_that_its_code_is_for(capability, architecture
         ("NVRM version: another\n", "of unknown version"),
     ],
 )
-def test_the_driver_is_known_by_what_the_kernel_says(text, expected, tmp_path):
+def test_the_driver_version_is_read_from_the_kernel_module(text, expected, tmp_path):
     (tmp_path / "version").write_text(text)
     assert driver_version(tmp_path / "version") == expected
 
 
-def test_without_a_driver_there_is_no_version(tmp_path):
+def test_there_is_no_driver_version_without_a_driver(tmp_path):
     assert driver_version(tmp_path / "version") is None
 
 
-def test_without_its_library_no_cuda_runs(monkeypatch):
+def test_there_is_no_cuda_version_without_libcuda(monkeypatch):
     monkeypatch.setattr(nvidia, "LIBRARY", "libnone.so.1")
     assert newest_cuda() is None
 
 
-@pytest.mark.usefixtures("card")
-def test_a_card_that_the_build_supports_is_chosen():
+@pytest.mark.usefixtures("gpu")
+def test_a_supported_gpu_is_chosen():
     assert find_obstacle() is None
     assert choose_device("auto").type == choose_device("cuda").type == "cuda"
     assert choose_device("cpu").type == "cpu"
 
 
-def test_a_card_too_old_for_the_build_is_named_with_its_cure(card, monkeypatch, caplog):
-    card[:] = CUDA_13
+def test_a_gpu_too_old_for_the_build_is_named_with_a_remedy(gpu, monkeypatch, caplog):
+    gpu[:] = CUDA_13
     monkeypatch.setattr(device, "driver_version", lambda: "580.65.06")
     with pytest.raises(SettingsError, match=r"1050 Ti of compute capability 6.1, .*sm_75.*; .*12\.6 for Pascal"):
         choose_device("cuda")
@@ -87,7 +87,7 @@ def test_a_card_too_old_for_the_build_is_named_with_its_cure(card, monkeypatch, 
     assert "The card of this machine is not used" in caplog.text
 
 
-@pytest.mark.usefixtures("no_card")
+@pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
@@ -97,19 +97,19 @@ def test_a_card_too_old_for_the_build_is_named_with_its_cure(card, monkeypatch, 
         ("newest_cuda", (13, 1), "no card that answers; see what nvidia-smi says"),
     ],
 )
-def test_without_a_card_the_first_thing_that_is_missing_is_named(name, value, expected, monkeypatch):
+def test_the_first_missing_requirement_of_a_gpu_is_named(name, value, expected, monkeypatch):
     monkeypatch.setattr(nvidia, name, lambda: value)
     assert expected in str(find_obstacle())
 
 
-@pytest.mark.usefixtures("no_card")
-def test_a_build_for_cpus_is_named_where_there_is_a_driver(monkeypatch):
+@pytest.mark.usefixtures("no_gpu")
+def test_a_cpu_build_of_torch_is_named_if_there_is_a_driver(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
     assert "a build for CPUs; install a build of torch for CUDA" in str(find_obstacle())
 
 
-@pytest.mark.usefixtures("no_card")
-def test_a_machine_without_a_driver_computes_on_its_cpu_without_a_word(monkeypatch, caplog):
+@pytest.mark.usefixtures("no_gpu")
+def test_a_machine_without_a_driver_uses_the_cpu_without_a_warning(monkeypatch, caplog):
     for module in (nvidia, device):
         monkeypatch.setattr(module, "driver_version", lambda: None)
     assert choose_device("auto").type == "cpu"

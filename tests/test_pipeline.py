@@ -5,7 +5,7 @@ from itertools import pairwise, permutations
 import nibabel as nib
 import numpy as np
 import pytest
-from known_networks import centroid_mm, fired_masks, known_masks
+from support.known_networks import centroid_mm, known_masks, threshold_masks
 
 from service.phantom import TUMOUR, encode_phantom, make_phantom
 from service.segmentation.case import GROUND_TRUTH, Modality
@@ -20,31 +20,32 @@ def plain(phantom_files, model):
     return segment(phantom_files, model)
 
 
-def test_the_mask_is_exactly_what_the_networks_fire_on(plain, phantom):
+def test_the_mask_is_exactly_the_known_one(plain, phantom):
     expected = label_map(known_masks(phantom), EnhancingLabel.BRATS_2022)
     assert np.array_equal(plain.labels.voxels, expected)
     assert np.array_equal(plain.labels.affine, phantom["T1"].affine)
 
 
-def test_volumes_are_those_of_the_phantoms_ellipsoids(plain):
+def test_volumes_match_the_ellipsoids_of_the_phantom(plain):
     for region, ellipsoid in TUMOUR.items():
         assert plain.volumes_ml[region] == pytest.approx(ellipsoid.volume_ml, rel=0.03)
 
 
-def test_scores_against_the_true_shapes_are_high(plain):
+def test_scores_against_the_ground_truth_are_high(plain):
     assert all(scores.dice > 0.95 and scores.hd95_mm <= 2 for scores in plain.agreement.values())
 
 
-def test_what_fires_outside_the_tumour_is_nested_away_and_counted(plain, phantom):
-    fired, nested = fired_masks(phantom), known_masks(phantom)
+def test_voxels_removed_by_nesting_are_counted(plain, phantom):
+    unnested, nested = threshold_masks(phantom), known_masks(phantom)
     in_slices = {inner: nested[outer].any(axis=(0, 1)) for outer, inner in pairwise(Region)}
-    changed = sum((fired[inner] & ~nested[inner] & run).sum() for inner, run in in_slices.items())
-    assert changed > 1000  # the ventricles, for one
+    changed = sum((unnested[inner] & ~nested[inner] & slices).sum() for inner, slices in in_slices.items())
+    assert changed > 1000  # such as the ventricles
     assert plain.prediction.voxels_changed_by_nesting == changed
 
 
-def test_the_enhancing_tumour_is_3_on_request(phantom_files, model, plain):
+def test_the_enhancing_tumour_has_label_3_on_request(phantom_files, model, plain):
     labels = segment(phantom_files, model, EnhancingLabel.BRATS_2023).labels.voxels
+    assert (labels == 3).any()
     assert np.array_equal(labels == 3, plain.labels.voxels == 4)
     assert not (labels == 4).any()
 
@@ -54,7 +55,7 @@ def test_a_case_without_ground_truth_has_no_scores(phantom, model):
     assert segment(encode_phantom(images), model).agreement is None
 
 
-def test_a_background_that_is_not_zero_is_warned_of(model, plain):
+def test_a_nonzero_background_causes_a_warning(model, plain):
     assert plain.warnings == ()
     coarse = make_phantom(Grid((60, 60, 39), np.diag([-4.0, -4.0, 4.0, 1.0])))
     noisy = {name: Volume(coarse[name].voxels + np.int16(3), coarse[name].affine) for name in Modality}
@@ -63,8 +64,8 @@ def test_a_background_that_is_not_zero_is_warned_of(model, plain):
 
 
 @dataclass
-class Seen:
-    """Remembers what it was told."""
+class RecordingObserver:
+    """A progress observer that records what it is told."""
 
     stages: list[str]
     slices: list[tuple[str, int, int]]
@@ -77,8 +78,8 @@ class Seen:
         self.slices.append((network, done, of))
 
 
-def test_every_stage_is_watched_in_its_order(phantom_files, model):
-    seen = Seen([], [])
+def test_the_progress_observer_sees_every_stage_in_order(phantom_files, model):
+    seen = RecordingObserver([], [])
     segment(phantom_files, model, watch=seen)
     assert seen.stages == ["decode", "normalise", "predict_wt", "predict_tc", "predict_et", "fuse", "measure"]
     assert seen.slices[:3] == [("wt", 0, 50), ("wt", 10, 50), ("wt", 20, 50)]
@@ -86,7 +87,7 @@ def test_every_stage_is_watched_in_its_order(phantom_files, model):
 
 
 def reoriented(volume: Volume, order, flips) -> Volume:
-    """The same image stored with its axes permuted and flipped."""
+    """The same image with its array axes permuted and flipped."""
     image = nib.Nifti1Image(volume.voxels, volume.affine)
     turned = image.as_reoriented(np.array([[axis, flip] for axis, flip in zip(order, flips, strict=True)]))
     return Volume(np.asarray(turned.dataobj), turned.affine)
@@ -94,20 +95,20 @@ def reoriented(volume: Volume, order, flips) -> Volume:
 
 @pytest.mark.parametrize("order", list(permutations(range(3)))[1:4], ids=str)
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)], ids=str)
-def test_a_case_stored_in_another_orientation_gets_the_same_mask(order, flips, phantom, model, plain):
+def test_another_storage_orientation_gives_the_same_mask(order, flips, phantom, model, plain):
     turned = {name: reoriented(volume, order, flips) for name, volume in phantom.items()}
     labels = segment(encode_phantom(turned), model).labels
     assert np.array_equal(labels.voxels, reoriented(plain.labels, order, flips).voxels)
     assert np.array_equal(labels.affine, turned["T1"].affine)
 
 
-def two_mm() -> Grid:
-    """The slab of the phantom in voxels of 2 mm."""
+def coarse_grid() -> Grid:
+    """The slab of the phantom with a spacing of 2 mm."""
     return Grid((75, 90, 25), np.array([[-2, 0, 0, -45], [0, -2, 0, -30], [0, 0, 2, 71], [0, 0, 0, 1.0]]))
 
 
-def oblique(spacing_mm: tuple[float, float, float], shape: tuple[int, int, int]) -> Grid:
-    """A grid tilted by 12 degrees about the left-right axis, around the middle of the slab."""
+def oblique_grid(spacing_mm: tuple[float, float, float], shape: tuple[int, int, int]) -> Grid:
+    """A grid tilted by 12 degrees about the left-right axis, centred on the slab."""
     tilt = np.deg2rad(12)
     turn = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
     affine = np.eye(4)
@@ -118,10 +119,10 @@ def oblique(spacing_mm: tuple[float, float, float], shape: tuple[int, int, int])
 
 @pytest.mark.parametrize(
     "grid",
-    [two_mm(), oblique((1.1, 0.9, 3.0), (140, 200, 22))],
+    [coarse_grid(), oblique_grid((1.1, 0.9, 3.0), (140, 200, 22))],
     ids=["2-mm", "oblique"],
 )
-def test_a_case_on_another_grid_gets_the_same_tumour_in_the_same_place(grid, model, plain):
+def test_another_grid_gives_the_same_tumour_at_the_same_place(grid, model, plain):
     phantom = make_phantom(grid)
     found = segment(encode_phantom(phantom), model)
     assert found.labels.grid.shape == grid.shape

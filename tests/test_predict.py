@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from known_networks import make_card, random_networks, threshold_network
+from support.known_networks import make_card, random_networks, threshold_network
 from torch import Tensor, nn
 
 from service.segmentation.case import Modality
@@ -13,23 +13,25 @@ from service.segmentation.network import UNet
 from service.segmentation.predict import fit_memory, predict_masks
 
 CPU, META = torch.device("cpu"), torch.device("meta")
-SCORES = np.random.default_rng(0).normal(size=(4, 21, 18, 25)).astype(np.float32)
-SCORES[..., :3] = 0  # three slices without brain
+INTENSITIES = np.random.default_rng(0).normal(size=(4, 21, 18, 25)).astype(np.float32)
+INTENSITIES[..., :3] = 0  # three slices without brain
 
 
-class Watched(nn.Module):
-    """A network that notes the slices that it is given, and may refuse them first."""
+class RecordingNetwork(nn.Module):
+    """A network that records its input slices, and may run out of memory instead."""
 
-    def __init__(self, network: Callable[[Tensor], Tensor], refuse: Callable[[Tensor], bool] = lambda _: False) -> None:
+    def __init__(
+        self, network: Callable[[Tensor], Tensor], out_of_memory: Callable[[Tensor], bool] = lambda _: False
+    ) -> None:
         super().__init__()
-        self.network, self.refuse = network, refuse
+        self.network, self.out_of_memory = network, out_of_memory
         self.seen: list[Tensor] = []
 
-    def __deepcopy__(self, _: object) -> "Watched":
-        return self  # on another device it goes on noting
+    def __deepcopy__(self, _: object) -> "RecordingNetwork":
+        return self  # the copy for another device keeps recording here
 
     def forward(self, slices):
-        if self.refuse(slices):
+        if self.out_of_memory(slices):
             raise torch.OutOfMemoryError
         self.seen.append(slices)
         return self.network(slices)
@@ -40,59 +42,61 @@ class Watched(nn.Module):
 
 
 def model_of(*networks: nn.Module, device: torch.device = CPU, **card: object) -> Model:
-    """A model of one network for each of the first regions."""
+    """A model with these networks for the first regions."""
     pairs = zip(networks, Region, strict=False)
     return Model(tuple(Checkpoint(network, make_card(region, **card)) for network, region in pairs), device)
 
 
-def brain_scores() -> np.ndarray:
-    """A ball of brain, so that windows differ from block to block."""
+def brain_intensities() -> np.ndarray:
+    """Intensities of a ball of brain: the windows differ from block to block."""
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in (70, 90, 47)), indexing="ij")
     return np.random.default_rng(1).normal(size=(4, 70, 90, 47)).astype(np.float32) * (x**2 + y**2 + z**2 < 1)
 
 
-def test_each_network_gets_its_own_modality_in_the_right_place():
+def test_each_modality_is_in_its_own_channel():
     networks = [threshold_network(modality, 1, 0.5) for modality in (Modality.FLAIR, Modality.T1, Modality.T1GD)]
-    masks = predict_masks(model_of(*networks), SCORES).masks
-    assert np.array_equal(masks[Region.WT], SCORES[3] > 0.5)
-    assert np.array_equal(masks[Region.TC], (SCORES[3] > 0.5) & (SCORES[0] > 0.5))
-    assert np.array_equal(masks[Region.ET], masks[Region.TC] & (SCORES[1] > 0.5))
+    masks = predict_masks(model_of(*networks), INTENSITIES).masks
+    assert np.array_equal(masks[Region.WT], INTENSITIES[3] > 0.5)
+    assert np.array_equal(masks[Region.TC], (INTENSITIES[3] > 0.5) & (INTENSITIES[0] > 0.5))
+    assert np.array_equal(masks[Region.ET], masks[Region.TC] & (INTENSITIES[1] > 0.5))
 
 
-def test_slices_go_in_batches_and_those_without_brain_not_at_all():
-    watched = Watched(threshold_network(Modality.FLAIR, 1, 0.5))
-    prediction = predict_masks(model_of(watched), SCORES)
-    assert [shape[0] for shape in watched.shapes] == [7, SLICE_BATCH, 5]  # blocks begin at slices 0, 10 and 20
+def test_slices_are_batched_and_slices_without_brain_are_skipped():
+    network = RecordingNetwork(threshold_network(Modality.FLAIR, 1, 0.5))
+    prediction = predict_masks(model_of(network), INTENSITIES)
+    assert [shape[0] for shape in network.shapes] == [7, SLICE_BATCH, 5]  # blocks begin at slices 0, 10 and 20
     assert prediction.slices_run == {"wt": 22}
     assert not prediction.degraded
 
 
-def test_a_window_holds_the_brain_of_its_block_and_is_a_multiple_of_the_stride():
-    scores = np.zeros((4, 64, 64, 20), np.float32)
-    scores[2, 20:30, 40:60, 3] = 1
-    scores[1, 5:8, 6:20, 15] = 1
-    watched = Watched(threshold_network(Modality.T2, 1, 0.5))
-    masks = predict_masks(model_of(watched, depth=4), scores).masks
-    assert watched.shapes == [(1, 4, 32, 16), (1, 4, 16, 16)]
-    assert np.array_equal(masks[Region.WT], scores[2] > 0.5)
+def test_a_window_contains_the_brain_of_its_block_and_is_a_multiple_of_the_stride():
+    intensities = np.zeros((4, 64, 64, 20), np.float32)
+    intensities[2, 20:30, 40:60, 3] = 1
+    intensities[1, 5:8, 6:20, 15] = 1
+    network = RecordingNetwork(threshold_network(Modality.T2, 1, 0.5))
+    masks = predict_masks(model_of(network, depth=4), intensities).masks
+    assert network.shapes == [(1, 4, 32, 16), (1, 4, 16, 16)]
+    assert np.array_equal(masks[Region.WT], intensities[2] > 0.5)
 
 
-def test_inner_networks_run_only_where_the_region_around_theirs_is():
-    scores = brain_scores()
-    scores[3] = 0
-    scores[3, 30:40, 40:50, 20:24] = 9
+def test_inner_networks_run_only_on_slices_with_the_outer_region():
+    intensities = brain_intensities()
+    intensities[3] = 0
+    intensities[3, 30:40, 40:50, 20:24] = 9
     networks = [threshold_network(Modality.FLAIR, 1, 5), *random_networks()[1:]]
-    slices_run = predict_masks(model_of(*networks, depth=2), scores).slices_run
+    slices_run = predict_masks(model_of(*networks, depth=2), intensities).slices_run
     assert slices_run["wt"] == 45
     assert slices_run["tc"] == 4
     assert slices_run["et"] <= 4
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_the_cascade_gives_bit_by_bit_what_running_everything_gives(precision):
-    model, scores = model_of(*random_networks(), width=4, depth=2).optimised(precision), brain_scores()
-    masks = predict_masks(model, scores).masks
-    alone = [predict_masks(Model((c,), CPU, precision), scores).masks[c.card.regions[0]] for c in model.checkpoints]
+def test_the_cascade_is_bit_identical_to_running_every_network(precision):
+    model, intensities = model_of(*random_networks(), width=4, depth=2).optimised(precision), brain_intensities()
+    masks = predict_masks(model, intensities).masks
+    alone = [
+        predict_masks(Model((c,), CPU, precision), intensities).masks[c.card.regions[0]] for c in model.checkpoints
+    ]
     assert 0 < masks[Region.ET].sum() < masks[Region.TC].sum() < masks[Region.WT].sum()
     assert np.array_equal(masks[Region.WT], alone[0])
     assert np.array_equal(masks[Region.TC], alone[0] & alone[1])
@@ -100,16 +104,16 @@ def test_the_cascade_gives_bit_by_bit_what_running_everything_gives(precision):
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_every_slice_batch_gives_the_same_masks_bit_by_bit(precision):
-    model, scores = model_of(*random_networks(), width=4, depth=2).optimised(precision), brain_scores()
-    expected = predict_masks(model, scores).masks
+def test_masks_are_bit_identical_for_every_slice_batch(precision):
+    model, intensities = model_of(*random_networks(), width=4, depth=2).optimised(precision), brain_intensities()
+    expected = predict_masks(model, intensities).masks
     for slice_batch in (1, 2, 3, 5, 20):
         batched = Model(model.checkpoints, CPU, precision, slice_batch)
-        for region, mask in predict_masks(batched, scores).masks.items():
+        for region, mask in predict_masks(batched, intensities).masks.items():
             assert np.array_equal(mask, expected[region])
 
 
-def test_folding_changes_nothing_but_rounding():
+def test_folding_batch_norm_changes_logits_by_rounding_only():
     model, slices = model_of(*random_networks(), width=4, depth=2), torch.randn(2, 4, 16, 16)
     folded = model.optimised(torch.float32)
     for before, after in zip(model.checkpoints, folded.checkpoints, strict=True):
@@ -117,70 +121,72 @@ def test_folding_changes_nothing_but_rounding():
         assert not any(isinstance(layer, nn.BatchNorm2d) for layer in after.network.modules())
 
 
-def test_out_of_memory_halves_the_batch_and_repeats_it():
-    watched = Watched(threshold_network(Modality.FLAIR, 1, 0.5), refuse=lambda slices: len(slices) > 3)
-    model = model_of(watched)
-    prediction = predict_masks(model, SCORES)
+def test_out_of_memory_halves_the_batch_and_retries():
+    network = RecordingNetwork(threshold_network(Modality.FLAIR, 1, 0.5), out_of_memory=lambda slices: len(slices) > 3)
+    model = model_of(network)
+    prediction = predict_masks(model, INTENSITIES)
     assert prediction.degraded
-    assert {len(slices) for slices in watched.seen} <= {1, 2}  # 10, 5, 2
-    assert np.array_equal(prediction.masks[Region.WT], SCORES[3] > 0.5)
-    assert model.slice_batch == SLICE_BATCH  # for the next case
+    assert max(len(slices) for slices in network.seen) == 2  # after batches of 10 and 5 failed
+    assert np.array_equal(prediction.masks[Region.WT], INTENSITIES[3] > 0.5)
+    assert model.slice_batch == SLICE_BATCH  # unchanged for the next case
 
 
-def test_out_of_memory_with_one_slice_goes_on_on_the_cpu():
-    watched = Watched(threshold_network(Modality.FLAIR, 1, 0.5), refuse=lambda slices: slices.device == META)
-    prediction = predict_masks(model_of(watched, device=META), SCORES)
+def test_out_of_memory_with_one_slice_falls_back_to_the_cpu():
+    network = RecordingNetwork(
+        threshold_network(Modality.FLAIR, 1, 0.5), out_of_memory=lambda slices: slices.device == META
+    )
+    prediction = predict_masks(model_of(network, device=META), INTENSITIES)
     assert prediction.degraded
-    assert {slices.device for slices in watched.seen} == {CPU}
-    on_cpu = predict_masks(model_of(threshold_network(Modality.FLAIR, 1, 0.5)).optimised(), SCORES)
+    assert {slices.device for slices in network.seen} == {CPU}
+    on_cpu = predict_masks(model_of(threshold_network(Modality.FLAIR, 1, 0.5)).optimised(), INTENSITIES)
     assert np.array_equal(prediction.masks[Region.WT], on_cpu.masks[Region.WT])
 
 
 def test_out_of_memory_with_one_slice_on_the_cpu_is_an_error():
     with pytest.raises(torch.OutOfMemoryError):
-        predict_masks(model_of(Watched(nn.Identity(), refuse=lambda _: True)), SCORES)
+        predict_masks(model_of(RecordingNetwork(nn.Identity(), out_of_memory=lambda _: True)), INTENSITIES)
 
 
-def test_the_batch_is_fitted_to_the_memory_at_the_start():
-    watched = Watched(threshold_network(Modality.FLAIR, 1, 0.5), refuse=lambda slices: len(slices) > 6)
-    fitted = fit_memory(model_of(watched))
+def test_the_slice_batch_is_fitted_to_the_memory_at_startup():
+    network = RecordingNetwork(threshold_network(Modality.FLAIR, 1, 0.5), out_of_memory=lambda slices: len(slices) > 6)
+    fitted = fit_memory(model_of(network))
     assert fitted.slice_batch == 5
-    assert watched.shapes[0] == (5, 4, 256, 256)
-    assert not predict_masks(fitted, SCORES).degraded
+    assert network.shapes[0] == (5, 4, 256, 256)
+    assert not predict_masks(fitted, INTENSITIES).degraded
 
 
-def test_a_network_of_three_channels_answers_by_sigmoid():
+def test_a_three_channel_network_uses_the_sigmoid():
     network = UNet(out_channels=3, width=1, depth=1).eval()
     nn.init.zeros_(network.classify.weight)
     network.classify.bias.data = torch.tensor([0.1, 0.1, -0.1])
-    masks = predict_masks(Model((Checkpoint(network, make_card(*Region)),), CPU), SCORES).masks
+    masks = predict_masks(Model((Checkpoint(network, make_card(*Region)),), CPU), INTENSITIES).masks
     assert [bool(masks[region][..., 3:].all()) for region in Region] == [True, True, False]
 
 
 @pytest.mark.parametrize("region", Region)
-def test_air_is_never_tumour(region):
-    masks = predict_masks(model_of(*(threshold_network(Modality.T2, 1, -9) for _ in Region)), SCORES).masks
+def test_background_is_never_tumour(region):
+    masks = predict_masks(model_of(*(threshold_network(Modality.T2, 1, -9) for _ in Region)), INTENSITIES).masks
     assert not masks[region][..., :3].any()
     assert masks[region][..., 3:].all()
 
 
-def test_a_network_sees_the_slices_that_its_card_names():
-    watched = Watched(lambda slices: torch.zeros(len(slices), 2, *slices.shape[2:]))
-    predict_masks(model_of(watched, slice_offsets=(-2, 0, 1)), SCORES)
-    slices = torch.cat(watched.seen).reshape(22, 3, 4, 18, 22)[..., :21].numpy()  # the first three hold no brain
-    padded = np.pad(SCORES, ((0, 0), (0, 0), (0, 0), (0, 1))).transpose(3, 0, 2, 1)
-    for place, offset in enumerate((-2, 0, 1)):
-        assert np.array_equal(slices[:, place], padded[3 + offset : 25 + offset])
+def test_a_network_gets_the_slice_offsets_of_its_model_card():
+    network = RecordingNetwork(lambda slices: torch.zeros(len(slices), 2, *slices.shape[2:]))
+    predict_masks(model_of(network, slice_offsets=(-2, 0, 1)), INTENSITIES)
+    slices = torch.cat(network.seen).reshape(22, 3, 4, 18, 22)[..., :21].numpy()  # the first three slices have no brain
+    padded = np.pad(INTENSITIES, ((0, 0), (0, 0), (0, 0), (0, 1))).transpose(3, 0, 2, 1)
+    for channel, offset in enumerate((-2, 0, 1)):
+        assert np.array_equal(slices[:, channel], padded[3 + offset : 25 + offset])
 
 
-def test_a_mirrored_network_answers_the_same_for_a_mirrored_brain():
+def test_flip_tta_gives_a_flipped_mask_for_a_flipped_brain():
     torch.manual_seed(0)
     network = UNet(out_channels=2, width=2, depth=1).eval()
     network.classify.bias.data = torch.tensor([0.0, 0.0])
-    for mirrored in (False, True):
-        model = model_of(network, width=2, mirrored=mirrored)
-        even = SCORES[:, :20]  # a width that needs no padding, which is on one side only
+    for flip_tta in (False, True):
+        model = model_of(network, width=2, mirrored=flip_tta)
+        even = INTENSITIES[:, :20]  # a width without padding, which would be on one side only
         plain = predict_masks(model, even).masks[Region.WT]
-        turned = predict_masks(model, np.ascontiguousarray(even[:, ::-1])).masks[Region.WT][::-1]
+        flipped = predict_masks(model, np.ascontiguousarray(even[:, ::-1])).masks[Region.WT][::-1]
         assert 0.01 < plain[..., 3:].mean() < 0.99
-        assert np.array_equal(plain, turned) == mirrored
+        assert np.array_equal(plain, flipped) == flip_tta

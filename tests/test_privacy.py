@@ -1,7 +1,8 @@
-"""Nothing of a patient gets out, and nothing calls home."""
+"""Patient data reaches no response and no log, and the service contacts no other host."""
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from io import BytesIO
@@ -11,18 +12,19 @@ from zipfile import BadZipFile, ZipFile
 import httpx2
 import nibabel as nib
 import pytest
-from hostile import VOLUMES, files, image
-from serving import served, wait_until
+from support.api import post_case
+from support.case_files import make_case_files, make_nifti, rename_by_role
+from support.malicious_uploads import IMAGES
+from support.running_service import serve_in_process, wait_until
 
 from service.phantom import encode_phantom, zip_files
-from service.segmentation.case import role_of
 
 PATIENT = "DOE^JANE 1970"
 ISOLATED = ["unshare", "--map-root-user", "--net", sys.executable]
 
 
-def poisoned(data: bytes) -> bytes:
-    """A NIfTI image with a patient's name wherever free text may be."""
+def with_patient_name(data: bytes) -> bytes:
+    """A NIfTI file with a patient name in every field for free text."""
     volume = nib.Nifti1Image.from_bytes(data)
     for field in ("descrip", "aux_file", "db_name", "intent_name"):
         volume.header[field] = PATIENT.encode()
@@ -30,41 +32,40 @@ def poisoned(data: bytes) -> bytes:
     return volume.to_bytes()
 
 
-def named(data_by_word: dict[str, bytes]) -> dict[str, bytes]:
-    """Files in a folder of a patient's name, named so too."""
-    return {f"{PATIENT}/{PATIENT}_{word}.nii": data for word, data in data_by_word.items()}
+def named_after_patient(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Files with a patient name in the names of file and folder."""
+    return {f"{PATIENT}/{PATIENT}_{name}.nii": data for name, data in files.items()}
 
 
 def images_of(body: bytes) -> dict[str, bytes]:
-    """The images of a zip by the words that their names are."""
+    """The images of a zip by the stem of their names."""
     with ZipFile(BytesIO(body)) as archive:
         return {Path(name).stem: archive.read(name) for name in archive.namelist()}
 
 
 @pytest.fixture(scope="module")
 def bodies(phantom):
-    """Uploads full of a patient's name: one that is segmented, and one for each way to fail."""
-    volumes = {role_of(name): gzip.decompress(data) for name, data in encode_phantom(phantom).items()}
-    words = dict(zip(("t1", "t1ce", "t2", "flair", "seg"), volumes.values(), strict=True))
-    good = named({word: poisoned(data) for word, data in words.items()})
-    broken = [zip_files(named(images_of(VOLUMES[name].body()))) for name in VOLUMES]
-    lacking = zip_files(named({word: poisoned(image()) for word in ("t1", "t2")}))
-    nested = zip_files(named(files()) | {f"{PATIENT}.zip": b""})
-    cut = zip_files(good)[:-200]
-    return [zip_files(good), lacking, nested, cut, *broken]
+    """Uploads full of a patient name: one that is segmented, and one for each way to fail."""
+    images = rename_by_role(encode_phantom(phantom))
+    good = named_after_patient({name: with_patient_name(gzip.decompress(data)) for name, data in images.items()})
+    broken = [zip_files(named_after_patient(images_of(IMAGES[name].make_body()))) for name in IMAGES]
+    incomplete = zip_files(named_after_patient({name: with_patient_name(make_nifti()) for name in ("t1", "t2")}))
+    nested = zip_files(named_after_patient(make_case_files()) | {f"{PATIENT}.zip": b""})
+    truncated = zip_files(good)[:-200]
+    return [zip_files(good), incomplete, nested, truncated, *broken]
 
 
-def plain(content: bytes) -> bytes:
-    """A body, and what is packed in it."""
+def unpack(content: bytes) -> bytes:
+    """A response body followed by everything compressed in it."""
     try:
         with ZipFile(BytesIO(content)) as archive:
-            return content + b"".join(plain(archive.read(name)) for name in archive.namelist())
+            return content + b"".join(unpack(archive.read(name)) for name in archive.namelist())
     except BadZipFile:
         return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
 
 
-def answers(client: httpx2.Client, bodies: list[bytes]) -> list[httpx2.Response]:
-    """What the service says to all that a client may put a patient's name into."""
+def send_patient_name(client: httpx2.Client, bodies: list[bytes]) -> list[httpx2.Response]:
+    """Send a patient name in every place a client can put it, and return the responses."""
     found = [client.post("/segment", files={"file": (f"{PATIENT}.zip", body)}) for body in bodies]
     found.append(client.post("/segment", files={"file": bodies[0]}, headers={"Accept": "application/gzip"}))
     found.append(client.post("/segment", files={PATIENT: (PATIENT, b"")}))
@@ -80,38 +81,41 @@ def answers(client: httpx2.Client, bodies: list[bytes]) -> list[httpx2.Response]
     return [*found, client.get("/metrics"), client.get("/models")]
 
 
-def test_a_patients_name_in_files_and_headers_gets_nowhere(weights, tmp_path, bodies):
+def test_a_patient_name_reaches_no_response_and_no_log(weights, tmp_path, bodies):
     with (
-        served(tmp_path, weights=weights) as running,
-        httpx2.Client(base_url=running.address, timeout=60) as client,
+        serve_in_process(tmp_path, weights=weights) as server,
+        httpx2.Client(base_url=server.address, timeout=60) as client,
     ):
-        found = answers(client, bodies)
-    assert {200, 202, 400, 404, 405, 422} <= {answer.status_code for answer in found}
-    told = [plain(answer.content) + str(answer.headers).encode() for answer in found]
-    kept = [path.read_bytes() for path in (running.log, tmp_path / "spool" / "audit.jsonl")]
-    assert kept[0].count(b'"event"') > len(found)
-    assert kept[1].count(b'"event"') > len(found)
-    for text in (*told, *kept):
+        responses = send_patient_name(client, bodies)
+    assert {200, 202, 400, 404, 405, 422} <= {response.status_code for response in responses}
+    sent = [unpack(response.content) + str(response.headers).encode() for response in responses]
+    logs = [path.read_bytes() for path in (server.log, tmp_path / "spool" / "audit.jsonl")]
+    for log in logs:
+        assert log.count(b'"event"') > len(responses)
+    for text in (*sent, *logs):
         assert b"DOE" not in text
         assert b"JANE" not in text
 
 
-def test_nothing_is_left_in_the_spool_of_cases_that_ended(weights, tmp_path, bodies):
-    with served(tmp_path, weights=weights) as running:
-        for body in bodies[:6]:
-            httpx2.post(f"{running.address}/segment", files={"file": body}, timeout=60)
-        with pytest.raises(httpx2.TransportError):
-            httpx2.post(f"{running.address}/segment", files={"file": bodies[0]}, timeout=0.05)
+def test_finished_and_aborted_cases_leave_nothing_in_the_spool(weights, tmp_path, bodies):
+    with serve_in_process(tmp_path, weights=weights) as server:
+        with httpx2.Client(base_url=server.address, timeout=60) as client:
+            statuses = [post_case(client, body).status_code for body in bodies[:6]]
+        assert statuses[0] == 200
+        assert set(statuses[1:]) <= {400, 422}
+        with httpx2.Client(base_url=server.address, timeout=0.05) as client, pytest.raises(httpx2.TransportError):
+            post_case(client, bodies[0])
         wait_until(lambda: [path for path in (tmp_path / "spool").iterdir() if path.is_dir()] == [])
 
 
 @pytest.mark.skipif(
     subprocess.run([*ISOLATED, "-c", ""], check=False, capture_output=True).returncode != 0,
-    reason="this machine makes no network namespaces",
+    reason="network namespaces are not available",
 )
-def test_the_service_reaches_for_nothing_outside(tmp_path, phantom_zip):
+def test_the_service_contacts_no_other_host(tmp_path, phantom_zip):
     case = tmp_path / "case.zip"
     case.write_bytes(phantom_zip)
-    command = [*ISOLATED, str(Path(__file__).with_name("isolated.py")), case, tmp_path]
-    ended = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert json.loads(ended.stdout) == {"of the service": 0, "on purpose": 2}
+    command = [*ISOLATED, "-m", "support.network_isolation", case, tmp_path]
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    result = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=True, capture_output=True, text=True)
+    assert json.loads(result.stdout) == {"service": 0, "deliberate": 2}

@@ -12,27 +12,28 @@ ERRORS = Path(__file__).parents[1] / "docs" / "errors.md"
 
 
 def leaves(root: type[Exception]) -> set[type[Exception]]:
-    below = root.__subclasses__()
-    return set().union(*(leaves(error) for error in below)) if below else {root}
+    """The errors of a tree that have no subclasses."""
+    children = root.__subclasses__()
+    return set().union(*(leaves(error) for error in children)) if children else {root}
 
 
-def test_every_error_that_a_request_can_meet_has_its_problem():
+def test_every_request_error_has_a_problem():
     assert set(KINDS) == leaves(errors.RequestError) | leaves(core.InputError)
 
 
-def test_every_error_stands_in_the_tree_that_its_module_draws():
+def test_every_error_is_in_the_tree_of_its_module_docstring():
     for module in (errors, core):
         defined = [name for name, value in vars(module).items() if inspect.isclass(value)]
         assert all(name in module.__doc__ for name in defined)
 
 
-def test_one_kind_has_one_status_and_title():
+def test_each_problem_type_has_one_status_and_title():
     by_slug = {}
     for kind in KINDS.values():
         assert by_slug.setdefault(kind.slug, kind) == kind
 
 
-def test_every_problem_is_listed_with_its_meaning_and_its_cure():
+def test_every_problem_is_documented():
     rows = re.findall(r"^\| (\d{3}) \| `([a-z-]+)` \| (.+) \| (.+) \|$", ERRORS.read_text(), re.MULTILINE)
     kinds = {(kind.status, kind.slug) for kind in (*KINDS.values(), INVALID_PARAMETER, INTERNAL)}
     assert sorted(kinds) == sorted((int(status), slug) for status, slug, _, _ in rows)
@@ -51,13 +52,13 @@ def test_every_problem_is_in_the_openapi_document():
     assert documented == {(kind.status, kind.slug) for kind in (*KINDS.values(), INVALID_PARAMETER, INTERNAL)}
 
 
-def test_every_operation_that_may_refuse_a_parameter_says_so_as_a_problem():
+def test_every_422_response_is_documented_as_a_problem():
     document = create_app(Settings()).openapi()
-    refusals = [
+    contents = [
         operation["responses"]["422"]["content"]
         for path in document["paths"].values()
         for operation in path.values()
         if "422" in operation["responses"]
     ]
-    assert refusals
-    assert all(list(content) == [MEDIA_TYPE] for content in refusals)
+    assert contents
+    assert all(list(content) == [MEDIA_TYPE] for content in contents)

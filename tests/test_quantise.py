@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from known_networks import make_card, random_networks, save_model
+from support.known_networks import make_card, random_networks, save_model
 
 from service.segmentation.errors import WeightsError
 from service.segmentation.labels import Region

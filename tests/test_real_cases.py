@@ -1,15 +1,13 @@
-"""The bundled weights on real cases, where these are found beside the checkout."""
+"""The bundled weights on real cases, if these are present beside the checkout."""
 
-import gzip
-import json
-from io import BytesIO
 from zipfile import ZipFile
 
 import nibabel as nib
 import numpy as np
 import pytest
-from real_cases import BRATS
-from serving import ready_client
+from support.api import open_answer, post_case, read_mask, read_report
+from support.real_cases import BRATS
+from support.running_service import ready_client
 
 from service.phantom import ENDINGS, zip_files
 from service.segmentation.case import read_case
@@ -28,22 +26,20 @@ def bundled(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images():
-    """The four modalities of a case with labels 1, 2, 4."""
+    """The four modalities of a case with the labels 1, 2, 4."""
     with ZipFile(BRATS / "zips" / "BraTS2021_01660.zip") as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     return read_case(files).images
 
 
 def send(client, body):
-    response = client.post("/segment", files={"file": body})
-    assert response.status_code == 200, response.text
-    answer = ZipFile(BytesIO(response.content))
-    mask = nib.Nifti1Image.from_bytes(gzip.decompress(answer.read("segmentation.nii.gz")))
-    return mask, json.loads(answer.read("report.json"))
+    """The mask and report of a case."""
+    answer = open_answer(post_case(client, body))
+    return read_mask(answer), read_report(answer)
 
 
 def send_images(client, images):
-    """The mask of images that came in another shape than the original."""
+    """The mask of changed images."""
     return send(client, zip_files({f"{ENDINGS[name]}.nii": encode_nifti(image) for name, image in images.items()}))[0]
 
 
@@ -53,7 +49,7 @@ def plain(bundled, images):
 
 
 @pytest.mark.parametrize("case", ["BraTS2021_01660", "BraTS-GLI-00000-000"], ids=["labels 1 2 4", "labels 1 2 3"])
-def test_a_case_of_either_naming_is_segmented_and_scored(bundled, case):
+def test_real_cases_of_both_label_conventions_are_segmented(bundled, case):
     mask, report = send(bundled, (BRATS / "zips" / f"{case}.zip").read_bytes())
     assert mask.shape == (240, 240, 155)
     assert report["warnings"] == []
@@ -61,21 +57,21 @@ def test_a_case_of_either_naming_is_segmented_and_scored(bundled, case):
     assert report["regions"]["TC"]["agreement"]["dice"] > 0.55
 
 
-def test_another_orientation_lands_on_the_same_anatomy(bundled, images, plain):
+def test_another_orientation_gives_the_same_tumour(bundled, images, plain):
     turn = np.array([[2, -1], [0, 1], [1, -1]])  # array axes permuted and flipped
 
-    def turned(image):
+    def reoriented(image):
         stored = nib.Nifti1Image(image.voxels, image.affine).as_reoriented(turn)
         return Volume(np.asarray(stored.dataobj), stored.affine)
 
-    mask = send_images(bundled, {name: turned(image) for name, image in images.items()})
+    mask = send_images(bundled, {name: reoriented(image) for name, image in images.items()})
     upright = mask.as_reoriented(nib.orientations.io_orientation(np.linalg.inv(images["T1"].affine) @ mask.affine))
     assert dice(np.asarray(upright.dataobj) > 0, plain > 0) >= 0.99
 
 
-def test_voxels_of_2_mm_land_on_the_same_anatomy(bundled, images, plain):
+def test_a_resolution_of_2_mm_gives_the_same_tumour(bundled, images, plain):
     def averaged(voxels):
-        """Blocks of 2 x 2 x 2 voxels, as a coarser scan sees them."""
+        """The mean of each block of 2 x 2 x 2 voxels, as in a coarser scan."""
         return voxels[:, :, :154].reshape(120, 2, 120, 2, 77, 2).mean(axis=(1, 3, 5), dtype=np.float32)
 
     affine = images["T1"].affine @ np.array([[2, 0, 0, 0.5], [0, 2, 0, 0.5], [0, 0, 2, 0.5], [0, 0, 0, 1]])

@@ -1,15 +1,14 @@
-"""The server around the app: TLS, headers, connections that say nothing."""
+"""The HTTP server: TLS, security headers, CORS, idle and slow connections."""
 
 import socket
-import ssl
 import subprocess
 from contextlib import suppress
 from time import sleep
 
 import httpx2
 import pytest
-from serving import free_port, listening
-from test_cli import serve
+from support.command_line import run_glioserve
+from support.running_service import connect, free_port, serve_in_thread
 
 from service import server
 from service.app import create_app
@@ -22,19 +21,15 @@ def settings(weights, tmp_path):
 
 
 @pytest.fixture
-def served(settings):
-    with listening(create_app(Settings(**settings))) as address:
+def address(settings):
+    """The address of a running service."""
+    with serve_in_thread(create_app(Settings(**settings))) as address:
         yield address
 
 
-def connect(address: str) -> socket.socket:
-    """A connection on which nothing was said."""
-    return socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
-
-
-def test_every_answer_tells_browsers_to_keep_it_to_themselves(served):
+def test_every_response_has_security_headers(address):
     for path in ("/livez", "/docs", "/nothing"):
-        headers = httpx2.get(f"{served}{path}").headers
+        headers = httpx2.get(f"{address}{path}").headers
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
         assert headers["Cache-Control"] == "no-store"
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -43,70 +38,67 @@ def test_every_answer_tells_browsers_to_keep_it_to_themselves(served):
         assert "Strict-Transport-Security" not in headers
 
 
-def test_a_page_of_another_origin_may_not_call_unless_it_is_named(settings):
-    asking = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
-    with listening(create_app(Settings(**settings, cors_origins="https://viewer.example"))) as address:
-        allowed = httpx2.options(f"{address}/segment", headers=asking)
-        refused = httpx2.options(f"{address}/segment", headers=asking | {"Origin": "https://other.example"})
+def test_cors_is_allowed_for_configured_origins_only(settings):
+    preflight = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
+    with serve_in_thread(create_app(Settings(**settings, cors_origins="https://viewer.example"))) as address:
+        allowed = httpx2.options(f"{address}/segment", headers=preflight)
+        rejected = httpx2.options(f"{address}/segment", headers=preflight | {"Origin": "https://other.example"})
         assert allowed.headers["Access-Control-Allow-Origin"] == "https://viewer.example"
-        assert "Access-Control-Allow-Origin" not in refused.headers
+        assert "Access-Control-Allow-Origin" not in rejected.headers
 
 
-def test_with_a_certificate_the_service_speaks_tls_alone(settings, tls, trust):
+def test_plain_http_is_rejected_if_tls_is_configured(settings, tls, trust):
     del tls["tls_client_ca"]
-    with listening(create_app(Settings(**settings, **tls)), trust) as address:
+    with serve_in_thread(create_app(Settings(**settings, **tls)), trust) as address:
         assert "Strict-Transport-Security" in httpx2.get(f"{address}/livez", verify=trust).headers
         with pytest.raises(httpx2.TransportError):
             httpx2.get(address.replace("https", "http"))
 
 
-def test_with_an_authority_for_clients_nobody_comes_in_without_its_certificate(settings, tls, trust, authority):
-    known = ssl.create_default_context()
-    authority.configure_trust(known)
-    authority.issue_cert("ward@hospital.example").configure_cert(known)
-    with listening(create_app(Settings(**settings, **tls)), known) as address:
-        assert httpx2.get(f"{address}/livez", verify=known).status_code == 200
+def test_client_certificates_are_required_if_a_client_ca_is_configured(settings, tls, trust, client_certificate):
+    with serve_in_thread(create_app(Settings(**settings, **tls)), client_certificate) as address:
+        assert httpx2.get(f"{address}/livez", verify=client_certificate).status_code == 200
         with pytest.raises(httpx2.TransportError):
             httpx2.get(f"{address}/livez", verify=trust)
 
 
-def test_tls_files_that_cannot_be_used_stop_the_service(settings, tls):
+def test_unusable_tls_files_are_a_startup_error(settings, tls):
     tls["tls_key"].write_text("no key")
     settings["spool"].mkdir()
-    ended = serve(**settings, **tls)
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("GLIOSERVE_TLS_CERTIFICATE, _KEY, _CLIENT_CA: expected readable PEM files")
+    result = run_glioserve("serve", **settings, **tls)
+    assert result.returncode == 1
+    assert result.stderr.startswith("GLIOSERVE_TLS_CERTIFICATE, _KEY, _CLIENT_CA: expected readable PEM files")
 
 
-def test_a_tls_key_with_a_pass_phrase_stops_the_service_and_asks_nobody(settings, tls, tmp_path):
+def test_an_encrypted_tls_key_is_a_startup_error_without_a_prompt(settings, tls, tmp_path):
     del tls["tls_client_ca"]
-    plain, tls["tls_key"] = tls["tls_key"], tmp_path / "closed"
+    plain, tls["tls_key"] = tls["tls_key"], tmp_path / "encrypted"
     encrypt = ["openssl", "pkey", "-aes256", "-passout", "pass:secret", "-in", plain, "-out", tls["tls_key"]]
     subprocess.run(encrypt, check=True)
-    ended = serve(**settings, **tls)
-    assert ended.returncode == 1
-    assert "the key without a pass phrase" in ended.stderr
+    result = run_glioserve("serve", **settings, **tls)
+    assert result.returncode == 1
+    assert "the key without a pass phrase" in result.stderr
 
 
-def test_a_keys_file_that_is_not_there_stops_the_service(settings):
-    ended = serve(**settings, port=free_port(), keys=settings["spool"] / "keys")
-    assert ended.returncode == 1
-    assert "GLIOSERVE_KEYS: expected a file that `glioserve keys add` made" in ended.stderr
+def test_a_missing_keys_file_is_a_startup_error(settings):
+    result = run_glioserve("serve", **settings, port=free_port(), keys=settings["spool"] / "keys")
+    assert result.returncode == 1
+    assert "GLIOSERVE_KEYS: expected a file that `glioserve keys add` made" in result.stderr
 
 
-def test_a_client_that_does_not_read_its_answers_is_ended(served, monkeypatch):
+def test_a_client_that_does_not_read_its_responses_is_disconnected(address, monkeypatch):
     monkeypatch.setattr(server, "CLIENT_S", 0.5)
     path, times = "/docs/swagger-ui-bundle.js", 12
-    whole = times * len(httpx2.get(served + path).content)
-    with connect(served) as connection:
+    total = times * len(httpx2.get(address + path).content)
+    with connect(address) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * times)
         sleep(2)
         connection.settimeout(10)
-        assert received(connection) < whole
+        assert count_received(connection) < total
 
 
-def received(connection: socket.socket) -> int:
-    """How many bytes come until the other side ends the connection."""
+def count_received(connection: socket.socket) -> int:
+    """Count the bytes that arrive until the server closes the connection."""
     count = 0
     with suppress(ConnectionResetError):
         while data := connection.recv(2**20):
@@ -114,44 +106,44 @@ def received(connection: socket.socket) -> int:
     return count
 
 
-def test_a_connection_that_is_used_again_and_again_is_left_alone(served, monkeypatch):
+def test_a_connection_in_regular_use_is_kept_open(address, monkeypatch):
     monkeypatch.setattr(server, "CLIENT_S", 0.5)
-    with httpx2.Client(base_url=served) as client:
+    with httpx2.Client(base_url=address) as client:
         for _ in range(20):
             assert client.get("/livez").status_code == 200
             sleep(0.1)
 
 
-@pytest.mark.parametrize("said", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-def test_a_connection_whose_request_never_comes_is_closed(served, said, monkeypatch):
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_connection_without_a_complete_request_is_closed(address, sent, monkeypatch):
     monkeypatch.setattr(server, "CLIENT_S", 0.5)
-    with connect(served) as connection:
-        connection.sendall(said)
+    with connect(address) as connection:
+        connection.sendall(sent)
         connection.settimeout(10)
         assert connection.recv(1) == b""
-    assert httpx2.get(f"{served}/livez").status_code == 200
+    assert httpx2.get(f"{address}/livez").status_code == 200
 
 
-def test_a_connection_is_not_closed_while_its_request_is_worked_on(served, phantom_zip, monkeypatch):
+def test_a_connection_is_kept_open_while_its_request_is_processed(address, phantom_zip, monkeypatch):
     monkeypatch.setattr(server, "CLIENT_S", 0.05)
-    assert httpx2.post(f"{served}/segment", files={"file": phantom_zip}, timeout=60).status_code == 200
+    assert httpx2.post(f"{address}/segment", files={"file": phantom_zip}, timeout=60).status_code == 200
 
 
-BROKEN_BODY = (
+INVALID_CHUNKED_REQUEST = (
     b"POST /segment HTTP/1.1\r\nHost: [::1]\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"
 )
 
 
-@pytest.mark.parametrize("early", [False, True], ids=["with its head", "behind an early answer"])
-def test_a_body_that_breaks_off_being_http_is_answered_once_and_without_a_traceback(early, served, caplog):
-    split = BROKEN_BODY.index(b"-1") if early else len(BROKEN_BODY)
-    with connect(served) as connection:
+@pytest.mark.parametrize("early", [False, True], ids=["with the headers", "after an early response"])
+def test_an_invalid_chunked_body_is_answered_once_and_without_a_traceback(early, address, caplog):
+    split = INVALID_CHUNKED_REQUEST.index(b"-1") if early else len(INVALID_CHUNKED_REQUEST)
+    with connect(address) as connection:
         connection.settimeout(10)
-        connection.sendall(BROKEN_BODY[:split])
-        answer = connection.recv(10000) if early else b""
-        connection.sendall(BROKEN_BODY[split:])
+        connection.sendall(INVALID_CHUNKED_REQUEST[:split])
+        response = connection.recv(10000) if early else b""
+        connection.sendall(INVALID_CHUNKED_REQUEST[split:])
         while piece := connection.recv(10000):
-            answer += piece
-    assert answer.startswith(b"HTTP/1.1 415" if early else b"HTTP/1.1 400")
-    assert answer.count(b"HTTP/1.1") == 1
+            response += piece
+    assert response.startswith(b"HTTP/1.1 415" if early else b"HTTP/1.1 400")
+    assert response.count(b"HTTP/1.1") == 1
     assert [record for record in caplog.records if record.exc_info] == []

@@ -8,12 +8,12 @@ from service.settings import DEFAULT_WEIGHTS, describe_settings, read_settings
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_without_variables_the_service_stays_on_loopback_with_the_bundled_weights():
+def test_the_defaults_are_loopback_and_the_bundled_weights():
     settings = read_settings({"PATH": "/bin"})
     assert (settings.host, settings.port, settings.weights) == ("127.0.0.1", 8000, DEFAULT_WEIGHTS)
 
 
-def test_variables_set_the_fields_of_their_names():
+def test_environment_variables_set_the_fields_they_name():
     settings = read_settings({"GLIOSERVE_PORT": "9000", "GLIOSERVE_DEVICE": "cpu"})
     assert (settings.port, settings.device) == (9000, "cpu")
 
@@ -29,13 +29,13 @@ def test_variables_set_the_fields_of_their_names():
         ("GLIOSERVE_TRUSTED_PROXIES", "127.0.0.1, proxy.example"),
     ],
 )
-def test_a_variable_that_means_nothing_is_named(name, value):
+def test_an_invalid_variable_is_named(name, value):
     with pytest.raises(SettingsError, match=name):
         read_settings({name: value})
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "hospital.example"])
-def test_beyond_loopback_nobody_is_served_without_a_key_unless_that_is_wanted(host):
+def test_keys_are_required_beyond_loopback_unless_disabled(host):
     with pytest.raises(SettingsError, match="GLIOSERVE_OPEN_TO_ANYONE=true"):
         read_settings({"GLIOSERVE_HOST": host})
     assert read_settings({"GLIOSERVE_HOST": host, "GLIOSERVE_KEYS": "keys"}).host == host
@@ -43,21 +43,21 @@ def test_beyond_loopback_nobody_is_served_without_a_key_unless_that_is_wanted(ho
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
-def test_on_loopback_nobody_needs_a_key(host):
+def test_no_keys_are_required_on_loopback(host):
     assert read_settings({"GLIOSERVE_HOST": host}).keys is None
 
 
-@pytest.mark.parametrize("given", [{"TLS_CERTIFICATE": "x"}, {"TLS_KEY": "x"}, {"TLS_CLIENT_CA": "x"}])
-def test_tls_needs_certificate_and_key(given):
+@pytest.mark.parametrize("settings", [{"TLS_CERTIFICATE": "x"}, {"TLS_KEY": "x"}, {"TLS_CLIENT_CA": "x"}])
+def test_tls_requires_both_certificate_and_key(settings):
     with pytest.raises(SettingsError, match="expected both"):
-        read_settings({f"GLIOSERVE_{name}": value for name, value in given.items()})
+        read_settings({f"GLIOSERVE_{name}": value for name, value in settings.items()})
 
 
 def test_an_empty_variable_counts_as_absent():
     assert read_settings({"GLIOSERVE_PORT": ""}).port == 8000
 
 
-def test_the_table_in_the_readme_is_that_of_the_settings():
+def test_the_table_in_the_readme_matches_the_settings():
     rows = [f"| `{name}` | {default} | {what} |" for name, default, what in describe_settings()]
     found = [line for line in README.read_text().splitlines() if line.startswith("| `GLIOSERVE_")]
     assert found == rows

@@ -41,7 +41,7 @@ def test_each_epoch_has_new_copies_if_the_recipe_says_so(tiny_cases):
     assert {copy for _, copy in slices.epoch_order(3)} == {6, 7}
 
 
-def test_empty_slices_are_left_out(tiny_cases):
+def test_empty_slices_are_skipped(tiny_cases):
     [case, _] = tiny_cases["train"]
     contents = case.contents.copy()
     contents[[0, 5]] = Content.EMPTY

@@ -1,4 +1,4 @@
-"""The folder of the spool: whose it is, and what is swept out of it."""
+"""The spool folder: ownership, permissions, and clean-up at startup."""
 
 import stat
 
@@ -9,7 +9,7 @@ from service.spool import Spool
 from service.store import JobStore
 
 
-def test_a_folder_of_somebody_else_is_neither_taken_nor_touched(tmp_path):
+def test_a_folder_with_other_files_is_rejected_and_left_unchanged(tmp_path):
     (tmp_path / "patients").mkdir()
     (tmp_path / "patients" / "scan").touch()
     tmp_path.chmod(0o755)
@@ -19,7 +19,7 @@ def test_a_folder_of_somebody_else_is_neither_taken_nor_touched(tmp_path):
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
-def test_only_cases_are_swept(tmp_path):
+def test_only_job_folders_are_removed_at_startup(tmp_path):
     Spool(tmp_path, max_mib=1).close()
     job, other = tmp_path / ("0" * 32), tmp_path / "backup"
     for folder in (job, other):
@@ -32,13 +32,13 @@ def test_only_cases_are_swept(tmp_path):
     assert (other / "file").exists()
 
 
-def test_a_new_disk_is_empty_whatever_its_file_system_put_there(tmp_path):
+def test_a_new_disk_with_lost_and_found_counts_as_empty(tmp_path):
     (tmp_path / "lost+found").mkdir()
     Spool(tmp_path, max_mib=1).close()
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
-def test_a_disk_that_takes_no_records_is_no_reason_to_give_them_up(tmp_path):
+def test_a_database_that_cannot_be_opened_is_an_error_and_not_replaced(tmp_path):
     (tmp_path / "jobs.sqlite3").mkdir()
     with pytest.raises(SettingsError, match=r"a disk that takes records, found: unable to open.* nothing is lost"):
         JobStore(tmp_path)

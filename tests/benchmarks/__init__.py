@@ -1,0 +1,1 @@
+"""Benchmarks against stated limits."""

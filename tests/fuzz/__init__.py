@@ -1,0 +1,1 @@
+"""Fuzzing of the upload readers and of a running service."""

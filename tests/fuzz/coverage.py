@@ -1,0 +1,95 @@
+"""Coverage-guided fuzzing of the upload readers with atheris (libFuzzer).
+
+    PYTHONPATH=tests python -m fuzz.coverage CORPUS [options of libFuzzer]
+
+An input is one byte for its kind, followed by a zip, a NIfTI file, or the bytes from which hypothesis generates an
+upload.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+import atheris
+
+with atheris.instrument_imports(include=["nibabel", "service", "zipfile"]):
+    from hypothesis import given
+    from support.case_files import MODALITY_NAMES
+
+    from fuzz.findings import Findings
+    from fuzz.inputs import corpus, make_image, uploads
+    from fuzz.readers import HANG_S, MEMORY_FOLDER, read
+    from service.archive import ZIP_PART
+    from service.decoding import confine
+    from service.log import silence_libraries
+
+ZIP, IMAGE, GENERATED = range(3)
+MAX_INPUT_BYTES = 2**13
+FUZZED_MODALITY = "t2"
+SHUTDOWN_S = 60
+
+
+def fuzz_coverage(seed: int, seconds: float, out: Path) -> tuple[Findings, float]:
+    """Fuzz in a process of its own for this many seconds; return the findings and the duration."""
+    seeds = out / "corpus"
+    rmtree(seeds, ignore_errors=True)
+    seeds.mkdir()
+    for number, data in enumerate(seed_inputs()):
+        (seeds / str(number)).write_bytes(data)
+    options = {
+        "max_total_time": int(seconds),
+        "seed": seed,
+        "timeout": HANG_S,
+        "max_len": MAX_INPUT_BYTES,
+        "rss_limit_mb": 0,  # the process limits itself, like the decoder process
+        "artifact_prefix": f"{out}/coverage-",
+    }
+    command = [sys.executable, "-m", "fuzz.coverage", seeds, *(f"-{name}={value}" for name, value in options.items())]
+    started = monotonic()
+    log = out / "coverage.log"
+    with log.open("w") as output:
+        done = subprocess.run(command, stdout=output, stderr=output, timeout=seconds + SHUTDOWN_S)
+    findings, text = Findings(), log.read_text(errors="replace")
+    if runs := re.search(r"^Done (\d+) runs", text, re.MULTILINE):
+        findings.inputs = int(runs[1])
+    if done.returncode:
+        kind = findings.hangs if "libFuzzer: timeout" in text else findings.crashes
+        kind.append(f"exit status {done.returncode}: {log}")
+    return findings, monotonic() - started
+
+
+def seed_inputs() -> list[bytes]:
+    """The initial corpus."""
+    zips, cases = corpus()
+    images = {data for case in cases for data in case.values()}
+    return [bytes([ZIP]) + upload[ZIP_PART] for upload in zips] + [bytes([IMAGE]) + data for data in images]
+
+
+def fuzz_forever() -> None:
+    """Fuzz until libFuzzer ends the process."""
+    confine()
+    silence_libraries()
+    with TemporaryDirectory(dir=MEMORY_FOLDER) as name:
+        folder = Path(name)
+        read_generated = given(uploads())(lambda upload: read(upload, folder)).hypothesis.fuzz_one_input
+        others = {name: make_image((3, 3, 3)) for name in MODALITY_NAMES if name != FUZZED_MODALITY}
+
+        def try_one(data: bytes) -> None:
+            kind, rest = (data[0] % 3, data[1:]) if data else (ZIP, b"")
+            if kind == GENERATED:
+                read_generated(rest)
+            else:
+                read({ZIP_PART: rest} if kind == ZIP else others | {FUZZED_MODALITY: rest}, folder)
+
+        atheris.Setup(sys.argv, try_one)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    fuzz_forever()

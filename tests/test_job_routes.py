@@ -1,0 +1,212 @@
+"""Asynchronous jobs, through HTTP: submission, status, events, results, idempotency, deletion, expiry."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
+
+import pytest
+from support.api import (
+    ACCEPT_MASK,
+    ASYNC,
+    fill_queue,
+    list_job_files,
+    open_answer,
+    post_case,
+    read_problem,
+    read_report,
+    submit_case,
+    wait_for_job,
+)
+from support.case_files import rename_by_role
+from support.running_service import ready_client, wait_until
+
+from service.settings import Settings
+
+SECONDS_TO_SEND = 0.5  # a request from another thread
+
+
+@pytest.fixture(scope="module")
+def expected(client, phantom_zip):
+    """The mask that a synchronous request returns."""
+    return post_case(client, phantom_zip, **ACCEPT_MASK).content
+
+
+def test_a_job_has_the_same_result_as_a_synchronous_request(client, phantom_zip, expected):
+    job = submit_case(client, phantom_zip)
+    status = wait_for_job(client, job)
+    assert status["state"] == "done"
+    assert (status["place"], status["estimated_s"], status["problem"]) == (None, None, None)
+    assert status["slices"]["wt"] == {"done": 50, "of": 50}
+    assert client.get(f"{job}/result", headers=ACCEPT_MASK).content == expected
+    answer = open_answer(client.get(f"{job}/result"))
+    assert answer.read("segmentation.nii.gz") == expected
+    assert read_report(answer)["timings_ms"]["wait"] >= 0
+
+
+def test_a_finished_job_keeps_its_result_and_deletes_its_case(client, phantom_zip):
+    job = submit_case(client, phantom_zip)
+    wait_for_job(client, job)
+    assert "segmentation.nii.gz" in list_job_files(client)
+    wait_until(lambda: "file" not in list_job_files(client))
+    assert client.delete(job).status_code == 204
+
+
+def test_a_synchronous_request_leaves_nothing_on_disk(client, phantom_zip):
+    before = list_job_files(client)
+    assert post_case(client, phantom_zip).status_code == 200
+    wait_until(lambda: list_job_files(client) == before)
+
+
+def test_the_job_status_has_queue_position_progress_and_remaining_time(gate, gated_client, phantom_zip):
+    jobs = [submit_case(gated_client, phantom_zip) for _ in range(2)]
+    gate.wait_for_forward_pass()
+    # The second one is decoded while the first one is computed.
+    wait_until(lambda: gated_client.get(jobs[1]).json()["state"] == "running")
+    jobs += [submit_case(gated_client, phantom_zip) for _ in range(2)]
+    first, _, third, fourth = (gated_client.get(job).json() for job in jobs)
+    assert first["slices"] == {"wt": {"done": 0, "of": 50}}
+    assert [status["place"] for status in (first, third, fourth)] == [None, 1, 2]
+    assert 0 < third["estimated_s"] < fourth["estimated_s"]
+    gate.open()
+    finished = [wait_for_job(gated_client, job)["finished"] for job in jobs]
+    assert finished == sorted(finished)  # first in, first out
+
+
+def test_the_event_stream_ends_with_the_final_state(gate, gated_client, phantom_zip):
+    job = submit_case(gated_client, phantom_zip)
+    gate.wait_for_forward_pass()
+    with ThreadPoolExecutor() as threads:
+        request = threads.submit(gated_client.get, f"{job}/events")
+        sleep(SECONDS_TO_SEND)
+        gate.open()
+        response = request.result()
+    assert response.headers["content-type"].startswith("text/event-stream")
+    lines = response.text.splitlines()
+    events = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert (events[0], events[-1]) == ("running", "done")
+    assert set(events) == {"running", "done"}
+    states = [json.loads(line.removeprefix("data: "))["state"] for line in lines if line.startswith("data: ")]
+    assert states == events
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Prefer", "respond-async; wait=5")],
+        [("Prefer", "wait=10, RESPOND-ASYNC")],
+        [("Prefer", "return=minimal"), ("Prefer", "respond-async")],
+    ],
+    ids=["parameter", "list", "two headers"],
+)
+def test_respond_async_is_recognised_in_every_form_of_the_prefer_header(client, headers):
+    assert client.post("/segment", files={"file": b"no zip"}, headers=headers).status_code == 202
+
+
+def test_the_event_stream_of_a_deleted_job_ends_with_interrupted(gate, gated_client, phantom_zip):
+    jobs = fill_queue(gate, gated_client, phantom_zip)
+    with ThreadPoolExecutor() as threads:
+        events = threads.submit(lambda: gated_client.get(f"{jobs[3]}/events").text)
+        sleep(SECONDS_TO_SEND)
+        gated_client.delete(jobs[3])
+        assert "event: interrupted" in events.result()
+    gate.open()
+    for job in jobs[:3]:
+        wait_for_job(gated_client, job)
+
+
+def test_a_failed_job_reports_its_problem(client):
+    job = submit_case(client, b"no zip")
+    assert wait_for_job(client, job)["problem"]["type"] == "urn:glioserve:problem:broken-archive"
+    read_problem(client.get(f"{job}/result"), 400, "broken-archive")
+
+
+def test_the_result_of_an_unfinished_job_is_409(gate, gated_client, phantom_zip):
+    job = submit_case(gated_client, phantom_zip)
+    response = gated_client.get(f"{job}/result")
+    read_problem(response, 409, "job-not-finished")
+    assert int(response.headers["Retry-After"]) >= 1
+    gate.open()
+    wait_for_job(gated_client, job)
+
+
+@pytest.mark.parametrize("path", ["", "/result", "/events"])
+def test_an_unknown_job_is_404(client, path):
+    read_problem(client.get(f"/jobs/0123456789abcdef{path}"), 404, "job-not-found")
+
+
+def test_an_unsupported_result_media_type_is_406(client, phantom_zip):
+    job = submit_case(client, phantom_zip)
+    wait_for_job(client, job)
+    read_problem(client.get(f"{job}/result", headers={"Accept": "image/png"}), 406, "not-acceptable")
+
+
+def test_deleting_a_job_removes_its_files(client, phantom_zip):
+    before = list_job_files(client)
+    job = submit_case(client, phantom_zip)
+    wait_for_job(client, job)
+    wait_until(lambda: len(list_job_files(client)) == len(before) + 2)
+    assert client.delete(job).status_code == 204
+    assert client.get(job).status_code == client.delete(job).status_code == 404
+    assert list_job_files(client) == before
+
+
+def test_deleting_a_waiting_job_moves_the_next_one_up(gate, gated_client, phantom_zip):
+    jobs = fill_queue(gate, gated_client, phantom_zip)
+    assert gated_client.delete(jobs[2]).status_code == 204
+    assert gated_client.get(jobs[2]).status_code == 404
+    assert gated_client.get(jobs[3]).json()["place"] == 1
+    gate.open()
+    assert [wait_for_job(gated_client, job)["state"] for job in (jobs[0], jobs[1], jobs[3])] == ["done"] * 3
+
+
+def test_deleting_a_running_job_stops_it_after_its_slice_batch(gate, gated_client, phantom_zip):
+    job = submit_case(gated_client, phantom_zip)
+    gate.wait_for_forward_pass()
+    with ThreadPoolExecutor() as threads:
+        deleted = threads.submit(gated_client.delete, job)
+        sleep(SECONDS_TO_SEND)
+        assert not deleted.done()
+        gate.open()
+        assert deleted.result().status_code == 204
+    assert gate.forward_passes == 1
+    assert list_job_files(gated_client) == []
+
+
+def test_a_repeated_idempotency_key_returns_the_same_job(client, phantom_zip, phantom_files, expected):
+    key = {"Idempotency-Key": "study-1"}
+    job = submit_case(client, phantom_zip, **key)
+    assert submit_case(client, phantom_zip, **key) == job  # with another multipart boundary
+    raw = client.post("/segment", content=phantom_zip, headers={"Content-Type": "application/zip"} | ASYNC | key)
+    assert raw.headers["Location"] == job
+    assert post_case(client, phantom_zip, **key, **ACCEPT_MASK).content == expected
+    parts = {name: ("any name", data) for name, data in rename_by_role(phantom_files).items()}
+    assert client.post("/segment", files=parts, headers=key).status_code == 409  # the same case in another form
+
+
+def test_an_idempotency_key_with_a_different_case_is_409(client, phantom_zip):
+    key = {"Idempotency-Key": "study-2"}
+    job = submit_case(client, phantom_zip, **key)
+    read_problem(post_case(client, b"another", **key), 409, "key-reused")
+    relabelled = client.post("/segment?enhancing_label=3", files={"file": phantom_zip}, headers=key)
+    read_problem(relabelled, 409, "key-reused")
+    assert wait_for_job(client, job)["state"] == "done"
+
+
+def test_concurrent_requests_with_the_same_idempotency_key_share_one_job(client, phantom_zip):
+    with ThreadPoolExecutor() as threads:
+        jobs = set(threads.map(lambda _: submit_case(client, phantom_zip, **{"Idempotency-Key": "study-3"}), range(4)))
+    assert len(jobs) == 1
+    assert wait_for_job(client, jobs.pop())["state"] == "done"
+
+
+def test_an_invalid_idempotency_key_is_422(client, phantom_zip):
+    response = post_case(client, phantom_zip, **{"Idempotency-Key": "a b"})
+    assert "idempotency-key" in read_problem(response, 422, "invalid-parameter")
+
+
+def test_expired_results_are_deleted(weights, phantom_zip, tmp_path):
+    with ready_client(Settings(weights=weights, device="cpu", spool=tmp_path / "spool", keep_results_s=0.5)) as client:
+        job = submit_case(client, phantom_zip, **{"Idempotency-Key": "again"})
+        wait_until(lambda: client.get(job).status_code == 404)
+        wait_until(lambda: list_job_files(client) == [])
+        assert submit_case(client, phantom_zip, **{"Idempotency-Key": "again"}) != job
