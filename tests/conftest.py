@@ -12,11 +12,11 @@ from support.known_networks import GatedNetwork, gated_model, known_model, save_
 from support.running_service import ready_client
 from tiny import FIRST_SLICES, SPLIT, write_data
 
-from model_training.prepare import Cases, open_cache, prepare
-from model_training.split import write_split
-from service.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
-from service.segmentation.model import Model
-from service.segmentation.volume import Volume
+from model_training.data.prepare import Cases, open_cache, prepare
+from model_training.data.split import write_split
+from service.imaging.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
+from service.imaging.volume import Volume
+from service.networks.model import Model
 from service.settings import Settings
 
 
@@ -70,10 +70,10 @@ def gate() -> Iterator[GatedNetwork]:
 @pytest.fixture
 def gated_client(gate: GatedNetwork, model: Model, weights: Path, tmp_path: Path) -> Iterator[TestClient]:
     """A client of a service with the gated network as its first one and a queue of two cases."""
-    settings = Settings(weights=weights, device="cpu", spool=tmp_path / "spool", max_waiting=2, grace_s=0.2)
+    settings = Settings(weights=weights, device="cpu", spool=tmp_path / "spool", queue_size=2, shutdown_grace_s=0.2)
     with ready_client(settings) as client:
-        queue = client.app.state.lifetime.queue
-        queue.worker = replace(queue.worker, model=gated_model(gate, model))
+        queue = client.app.state.runtime.queue
+        queue.scheduler.worker = replace(queue.scheduler.worker, model=gated_model(gate, model))
         yield client
         gate.open()
 

@@ -6,9 +6,9 @@ import pytest
 from support.api import ACCEPT_MASK, ASYNC, post_case, read_problem, submit_case, wait_for_job
 from support.running_service import ready_client
 
-from service.door import Allowance
 from service.errors import RateLimitError
-from service.keys import KeyFile, Scope
+from service.security.keys import KeyFile, Scope
+from service.security.rate_limit import TokenBucket
 from service.settings import Settings
 
 
@@ -23,7 +23,7 @@ def secured_client(weights, keys, tmp_path_factory):
     """A client of a service that requires keys."""
     keys.add("first", [Scope.SEGMENT])
     folder = tmp_path_factory.mktemp("spool")
-    with ready_client(Settings(weights=weights, device="cpu", spool=folder, keys=keys.path)) as client:
+    with ready_client(Settings(weights=weights, device="cpu", spool=folder, keys_file=keys.path)) as client:
         yield client
 
 
@@ -113,7 +113,7 @@ def test_a_rejected_key_is_recorded_in_the_audit_log(secured_client, bearer):
     header = bearer("curious", Scope.READ)
     key_id = header["Authorization"].split("_")[1]
     assert secured_client.get("/jobs/x", headers=header).status_code == 403
-    lines = (secured_client.app.state.lifetime.queue.spool.folder / "audit.jsonl").read_text().splitlines()
+    lines = (secured_client.app.state.runtime.queue.spool.folder / "audit.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["key"] == key_id
 
 
@@ -151,7 +151,7 @@ def test_same_origin_requests_are_allowed(client):
 
 def test_each_key_has_its_own_rate_limit(weights, keys, tmp_path, bearer):
     busy, idle = bearer("busy", Scope.READ), bearer("idle", Scope.READ)
-    settings = Settings(weights=weights, device="cpu", spool=tmp_path, keys=keys.path, requests_per_minute=3)
+    settings = Settings(weights=weights, device="cpu", spool=tmp_path, keys_file=keys.path, requests_per_minute=3)
     with ready_client(settings) as client:
         responses = [client.get("/models", headers=busy) for _ in range(4)]
         assert [response.status_code for response in responses[:3]] == [200] * 3
@@ -162,8 +162,8 @@ def test_each_key_has_its_own_rate_limit(weights, keys, tmp_path, bearer):
 
 def test_a_token_bucket_refills_over_time(monkeypatch):
     now = 0.0
-    monkeypatch.setattr("service.door.monotonic", lambda: now)
-    bucket = Allowance(per_minute=60)
+    monkeypatch.setattr("service.security.rate_limit.monotonic", lambda: now)
+    bucket = TokenBucket(per_minute=60)
     for _ in range(60):
         bucket.take()
     with pytest.raises(RateLimitError):

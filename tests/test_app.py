@@ -37,7 +37,7 @@ def test_cases_are_computed_one_at_a_time(gate, gated_client, phantom_zip, threa
     first = threads.submit(post_case, gated_client, phantom_zip)
     gate.wait_for_forward_pass()
     second = threads.submit(post_case, gated_client, phantom_zip)
-    wait_until(lambda: gated_client.app.state.lifetime.load.running == 2)  # the second one is being decoded
+    wait_until(lambda: gated_client.app.state.runtime.queue_status.running == 2)  # the second one is being decoded
     sleep(SECONDS_TO_DECODE)
     assert gate.forward_passes == 1
     assert not first.done()
@@ -63,7 +63,7 @@ def test_an_internal_error_is_a_problem_without_details(gate, gated_client, phan
 
 
 def test_the_openapi_document_matches_the_committed_one():
-    assert create_app(Settings(keys=Path("any"))).openapi() == json.loads(DOCUMENT.read_text())
+    assert create_app(Settings(keys_file=Path("any"))).openapi() == json.loads(DOCUMENT.read_text())
 
 
 def test_the_openapi_document_has_no_security_scheme_without_keys():

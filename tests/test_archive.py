@@ -7,8 +7,8 @@ from support.api import post_case, read_problem
 from support.case_files import MODALITY_NAMES, make_case_files, make_zip
 from support.malicious_uploads import ARCHIVES
 
-from service.archive import open_upload, open_zip
 from service.errors import BrokenArchiveError
+from service.intake.archive import open_upload, open_zip
 
 
 @pytest.mark.parametrize("name", ARCHIVES)

@@ -7,10 +7,10 @@ import torch
 from support.command_line import run_glioserve
 from support.known_networks import make_card
 
-from service.bench.device_memory import predict_peak_mib
-from service.segmentation.labels import Region
-from service.segmentation.model import Checkpoint, Model
-from service.segmentation.network import UNet
+from service.imaging.labels import Region
+from service.machine.device_memory import predict_peak_mib
+from service.networks.model import Checkpoint, Model
+from service.networks.unet import UNet
 
 CPU = torch.device("cpu")
 
@@ -29,7 +29,9 @@ def test_a_benchmark_prints_a_table_and_writes_json(weights, phantom_zip, tmp_pa
     computation = measured["computation"]
     assert computation["slices"] == computation["slices_run"]["wt"] == 50
     assert computation["slices_run"]["et"] < 50
-    assert {"receive", "decode", "normalise", "predict_wt", "fuse", "measure", "encode"} <= set(measured["stages_ms"])
+    assert {"receive", "decode", "normalise", "predict_wt", "resample", "measure", "encode"} <= set(
+        measured["stages_ms"]
+    )
     assert sum(measured["stages_ms"].values()) / 1000 < measured["end_to_end_p95_s"]
     assert measured["ratio"] == measured["paper_size_s"] / measured["end_to_end_s"] > 10
     assert 100 < measured["peak_rss_mib"] <= measured["peak_rss_most_clients_mib"]

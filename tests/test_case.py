@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from service.segmentation.case import GROUND_TRUTH, Modality, assign_roles, is_nifti_name, read_case, role_of
-from service.segmentation.errors import GeometryError, ModalityError
-from service.segmentation.volume import Volume, encode_nifti
+from service.imaging.case import GROUND_TRUTH, Modality, assign_roles, is_nifti_name, read_case, role_of
+from service.imaging.errors import GeometryError, ModalityError
+from service.imaging.nifti import encode_nifti
+from service.imaging.volume import Volume
 
 ROLES = [*Modality, GROUND_TRUTH]
 

@@ -7,10 +7,10 @@ from support.api import ACCEPT_MASK, open_answer, post_case, read_mask, read_pro
 from support.case_files import MODALITY_NAMES, make_zip, rename_by_role, zip_case
 from support.known_networks import known_masks
 
-from service.phantom import TUMOUR, encode_phantom, zip_files
-from service.segmentation.case import GROUND_TRUTH, Modality
-from service.segmentation.labels import EnhancingLabel, Region, label_map
-from service.segmentation.volume import Volume
+from service.imaging.case import GROUND_TRUTH, Modality
+from service.imaging.labels import EnhancingLabel, Region, label_map
+from service.imaging.phantom import TUMOUR, encode_phantom, zip_files
+from service.imaging.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_the_report_has_volume_and_scores_of_each_region(report):
     for region, ellipsoid in TUMOUR.items():
         assert report["regions"][region]["volume_ml"] == pytest.approx(ellipsoid.volume_ml, rel=0.03)
     for region in Region:
-        scores = report["regions"][region]["agreement"]
+        scores = report["regions"][region]["scores"]
         assert 0.95 < scores["dice"] < 1
         assert set(scores) == {"dice", "sensitivity", "specificity", "hd95_mm"}
 
@@ -63,7 +63,7 @@ def test_the_report_has_the_time_of_each_stage(report):
         "predict_wt",
         "predict_tc",
         "predict_et",
-        "fuse",
+        "resample",
         "measure",
         "encode",
     ]
@@ -89,7 +89,7 @@ def test_a_json_answer_is_the_report_without_the_mask(client, phantom_zip, repor
 
 def test_a_case_without_ground_truth_has_no_scores(client, phantom_files):
     response = post_case(client, zip_case(phantom_files, drop=GROUND_TRUTH), Accept="application/json")
-    assert all(region["agreement"] is None for region in response.json()["regions"].values())
+    assert all(region["scores"] is None for region in response.json()["regions"].values())
 
 
 def test_brats_2023_labels_are_written_on_request_and_read_from_the_ground_truth(
@@ -237,7 +237,7 @@ def test_a_truncated_multipart_body_is_400(client):
 
 @pytest.mark.parametrize("name", [b"../../etc/passwd", b"", b"\xff\xfe", b"file.nii/../x"])
 def test_a_form_part_with_an_unknown_name_is_not_written_to_disk(name, client):
-    folder = client.app.state.lifetime.queue.spool.folder
+    folder = client.app.state.runtime.queue.spool.folder
     before = set(folder.parent.rglob("*"))  # also beside the spool, where a path in the name would lead
     request = multipart(part(b'name="' + name + b'"; filename="x"'))
     read_problem(client.post("/segment", **request), 400, "malformed-upload")

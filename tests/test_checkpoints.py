@@ -4,11 +4,11 @@ import pytest
 import torch
 from support.known_networks import make_card, save_model
 
-from service.segmentation.errors import WeightsError
-from service.segmentation.labels import Region
-from service.segmentation.model import Checkpoint
-from service.segmentation.network import UNet
-from service.segmentation.weights import load_model, save_checkpoint
+from service.imaging.labels import Region
+from service.networks.checkpoints import load_model, save_checkpoint
+from service.networks.errors import WeightsError
+from service.networks.model import Checkpoint
+from service.networks.unet import UNet
 
 CPU = torch.device("cpu")
 
@@ -48,10 +48,10 @@ def test_the_model_hash_depends_on_the_weights(folder):
 
 def test_the_model_hash_depends_on_the_model_card(folder):
     before = load_model(folder, CPU).sha256
-    change_card(folder, "et", smallest_ml={"ET": 0.5})
+    change_card(folder, "et", min_volume_ml={"ET": 0.5})
     model = load_model(folder, CPU)
     assert model.sha256 != before
-    assert model.checkpoints[-1].card.smallest_ml == {"ET": 0.5}
+    assert model.checkpoints[-1].card.min_volume_ml == {"ET": 0.5}
 
 
 def test_weights_with_a_changed_byte_are_rejected(folder):
@@ -76,7 +76,7 @@ def test_a_missing_region_is_rejected(folder):
 
 
 def test_an_empty_folder_is_rejected(tmp_path):
-    with pytest.raises(WeightsError, match="found no card"):
+    with pytest.raises(WeightsError, match="found no model card"):
         load_model(tmp_path, CPU)
 
 
@@ -88,8 +88,8 @@ def test_an_empty_folder_is_rejected(tmp_path):
         ({"width": 2}, "wt: expected a U-Net of width 2"),
         ({"normalisation": "min-max"}, "found 'min-max'"),
         ({"channels": ["FLAIR", "T1", "T1Gd", "T2"]}, "expected channels"),
-        ({"surprise": 1}, "wt: expected a card with name, version"),
-        ({"regions": ["brain"]}, "wt: expected a card with"),
+        ({"surprise": 1}, "wt: expected a model card with name, version"),
+        ({"regions": ["brain"]}, "wt: expected a model card with"),
         ({"version": "2"}, "one name and version"),
     ],
 )
@@ -101,5 +101,5 @@ def test_an_invalid_model_card_is_rejected(folder, changes, message):
 
 def test_a_model_card_that_is_not_json_is_rejected(folder):
     (folder / "wt.json").write_text("{")
-    with pytest.raises(WeightsError, match="wt: expected a card"):
+    with pytest.raises(WeightsError, match="wt: expected a model card"):
         load_model(folder, CPU)

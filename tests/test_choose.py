@@ -2,15 +2,15 @@ import pytest
 from support.known_networks import known_model, save_model
 from tiny import SPLIT
 
-from model_training.choose import choose, choose_flip_tta, choose_min_volume_ml
-from model_training.evaluate import CaseResult, RegionResult, evaluate
-from service.segmentation.labels import Region
-from service.segmentation.measure import Agreement
-from service.segmentation.weights import load_model
+from model_training.evaluation.choose import choose, choose_flip_tta, choose_min_volume_ml
+from model_training.evaluation.evaluate import CaseResult, RegionResult, evaluate
+from service.imaging.labels import Region
+from service.networks.checkpoints import load_model
+from service.segmentation.measure import Scores
 
 
 def case(volume_ml, true_volume_ml, dice):
-    result = RegionResult(Agreement(dice, dice, 1.0, 5.0), volume_ml, true_volume_ml)
+    result = RegionResult(Scores(dice, dice, 1.0, 5.0), volume_ml, true_volume_ml)
     return CaseResult("validation", f"{volume_ml}", 1.0, {Region.ET: result})
 
 
@@ -30,7 +30,7 @@ def test_the_choice_is_written_to_the_model_cards_and_the_weights_do_not_change(
     assert "ET minimum volume  0.5 ml: mean Dice" in capsys.readouterr().out
     after = load_model(folder, before.device)
     assert [c.card.sha256 for c in after.checkpoints] == [c.card.sha256 for c in before.checkpoints]
-    assert not any(c.card.mirrored for c in after.checkpoints)  # these networks are invariant to flips
+    assert not any(c.card.flip_tta for c in after.checkpoints)  # these networks are invariant to flips
     assert evaluate(after, tiny_data, SPLIT).cases[0].regions == evaluate(before, tiny_data, SPLIT).cases[0].regions
 
 
@@ -40,7 +40,7 @@ def test_flip_tta_is_chosen_only_if_it_gains_enough_dice(gain, expected):
 
 
 def all_regions(dice):
-    result = RegionResult(Agreement(dice, dice, 1.0, 5.0), 30, 31)
+    result = RegionResult(Scores(dice, dice, 1.0, 5.0), 30, 31)
     return [CaseResult("validation", "one", 1.0, dict.fromkeys(Region, result))]
 
 

@@ -9,8 +9,8 @@ from support.case_files import MODALITY_NAMES
 from support.command_line import GLIOSERVE, run_glioserve
 from support.running_service import connect, free_port, serve_in_process, wait_until
 
-from service.archive import open_zip
-from service.segmentation.case import read_case_from
+from service.imaging.case import read_case_from
+from service.intake.archive import open_zip
 
 
 @pytest.fixture
@@ -51,13 +51,13 @@ def test_a_client_that_disconnects_while_sending_causes_no_error(server, media_t
 def test_an_unknown_setting_is_a_startup_error():
     result = run_glioserve("serve", prot=9)
     assert result.returncode == 1
-    assert result.stderr == "GLIOSERVE_PROT: expected no such variable\n"
+    assert result.stderr == "GLIOSERVE_PROT: unknown setting\n"
 
 
 def test_unusable_weights_are_a_startup_error(tmp_path):
     result = run_glioserve("serve", weights=tmp_path, port=free_port(), spool=tmp_path / "spool")
     assert result.returncode == 1
-    assert result.stderr.endswith("\nWeights: expected each of WT, TC, ET once, found no card.\n")
+    assert result.stderr.endswith("\nWeights: expected each of WT, TC, ET once, found no model card.\n")
     assert "Traceback" not in result.stderr
 
 
@@ -72,7 +72,7 @@ def test_a_port_in_use_is_a_startup_error_before_the_weights_are_loaded(weights,
         port = taken.getsockname()[1]
         result = run_glioserve("serve", weights=weights, port=port, spool=tmp_path / "spool")
     assert result.returncode == 1
-    expected = f"expected an address that is free to listen on, found 127.0.0.1 port {port}: Address already in use"
+    expected = f"expected a free address of this machine, found 127.0.0.1 port {port}: Address already in use"
     assert result.stderr.startswith(f"GLIOSERVE_HOST, GLIOSERVE_PORT: {expected}")
     assert "Ready" not in result.stderr
 
@@ -81,14 +81,16 @@ def test_a_port_in_use_is_a_startup_error_before_the_weights_are_loaded(weights,
 def test_a_second_service_on_the_same_spool_does_not_start(weights, tmp_path):
     result = run_glioserve("serve", weights=weights, port=free_port(), spool=tmp_path / "spool")
     assert result.returncode == 1
-    assert "GLIOSERVE_SPOOL: expected a folder of this process alone, found another service on" in result.stderr
+    assert (
+        "GLIOSERVE_SPOOL: expected a folder that only this process uses, found another service using" in result.stderr
+    )
 
 
 def test_a_spool_that_is_a_file_is_a_startup_error(weights, tmp_path):
     (tmp_path / "file").touch()
     result = run_glioserve("serve", weights=weights, port=free_port(), spool=tmp_path / "file")
     assert result.returncode == 1
-    assert "GLIOSERVE_SPOOL: expected a folder that can be written, and is this user's own, found" in result.stderr
+    assert "GLIOSERVE_SPOOL: expected a writable folder that this user owns, found" in result.stderr
 
 
 def test_the_phantom_subcommand_writes_a_case_with_ground_truth(tmp_path):

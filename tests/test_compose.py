@@ -70,7 +70,7 @@ def test_containers_have_minimal_privileges(services):
 
 def test_containers_are_killed_only_after_the_grace_period(services, unit):
     stops = services["glioserve"]["stop_grace_period"], *unit["TimeoutStopSec"]
-    assert min(int(stop.removesuffix("s")) for stop in stops) > Settings().grace_s
+    assert min(int(stop.removesuffix("s")) for stop in stops) > Settings().shutdown_grace_s
 
 
 def test_only_the_tls_port_is_reachable_from_other_machines_by_default(services):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.metrics import Load, Metrics
+from service.jobs.queue import QueueStatus
+from service.monitoring.metrics import Metrics
 from service.settings import Settings
 
 DASHBOARD = Path(__file__).parents[1] / "docker" / "grafana" / "glioserve.json"
@@ -34,7 +35,7 @@ def shown(charts):
 @pytest.fixture(scope="module")
 def exposed():
     """The names of the series of each metric of the service."""
-    text = Metrics(Settings()).render(Load(depth=0, running=0, spool_bytes=0, ready=True)).decode()
+    text = Metrics(Settings()).render(QueueStatus(depth=0, running=0, spool_bytes=0, is_ready=True)).decode()
     return {
         metric: {f"{metric}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {metric}
         for metric, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)

@@ -11,11 +11,11 @@ import pytest
 from support.case_files import make_case_files, make_zip
 from support.running_service import wait_until
 
-from service import decoder as service_decoder
-from service import decoding
-from service.decoder import Decoder
 from service.errors import BrokenArchiveError, CrashError, DecodingError, TooLargeError
-from service.segmentation.case import read_case
+from service.imaging.case import read_case
+from service.intake import decoder as service_decoder
+from service.intake import decoder_process
+from service.intake.decoder import Decoder
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_an_invalid_upload_raises_its_own_error(decoder, upload):
 
 def test_a_crash_is_reported_and_the_next_case_is_decoded(decoder, upload, blocking_upload):
     Timer(0.5, os.kill, [decoder.pid, signal.SIGSEGV]).start()
-    with pytest.raises(CrashError, match="what reads it crashed"):
+    with pytest.raises(CrashError, match="crashed the decoder process"):
         decoder.read(blocking_upload)
     assert decoder.read(upload).grid.shape == (8, 9, 10)
 
@@ -63,7 +63,7 @@ def test_a_crash_is_reported_and_the_next_case_is_decoded(decoder, upload, block
 def test_a_killed_decoder_process_is_replaced(decoder, upload):
     decoder.read(upload)
     os.kill(decoder.pid, signal.SIGKILL)
-    wait_until(lambda: decoder.ended)
+    wait_until(lambda: decoder.has_ended)
     assert decoder.read(upload).grid.shape == (8, 9, 10)
 
 
@@ -98,12 +98,12 @@ def test_the_decoder_process_ignores_shutdown_signals(decoder, upload):
     os.kill(pid, signal.SIGINT)
     decoder.read(upload)
     assert decoder.pid == pid
-    assert not decoder.ended
+    assert not decoder.has_ended
 
 
 def test_the_decoder_process_has_limits_and_dumps_no_core(decoder, upload):
     decoder.read(upload)
-    assert resource.prlimit(decoder.pid, resource.RLIMIT_AS)[0] == decoding.MAX_MEMORY_MIB * 2**20
+    assert resource.prlimit(decoder.pid, resource.RLIMIT_AS)[0] == decoder_process.MAX_MEMORY_MIB * 2**20
     assert resource.prlimit(decoder.pid, resource.RLIMIT_CORE) == (0, 0)
     assert Path(f"/proc/{decoder.pid}/oom_score_adj").read_text() == "1000\n"
 
@@ -119,8 +119,8 @@ def test_error_messages_do_not_quote_the_file(failure, name, phrase, monkeypatch
     def fail(*_):
         raise failure
 
-    monkeypatch.setattr(decoding, "open_upload", fail)
-    reply, shared = decoding.read_upload("folder", max_unpacked_mib=1)
+    monkeypatch.setattr(decoder_process, "open_upload", fail)
+    reply, shared = decoder_process.read_upload("folder", max_unpacked_mib=1)
     assert reply["error"] == name
     assert phrase in reply["message"]
     assert "DOE" not in reply["message"]

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from service.segmentation.labels import Region
+from service.imaging.labels import Region
+from service.networks.checkpoints import load_model
 from service.segmentation.pipeline import segment
-from service.segmentation.weights import load_model
 from service.settings import DEFAULT_WEIGHTS
 
 
@@ -36,5 +36,5 @@ def test_training_cases_and_scored_cases_are_disjoint(default_model):
 
 
 def test_the_default_weights_find_the_tumour_of_the_phantom(default_model, phantom_files):
-    scores = segment(phantom_files, default_model).agreement
+    scores = segment(phantom_files, default_model).scores
     assert scores[Region.WT].dice > 0.7

@@ -7,16 +7,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from service.device import limit_memory, peak_memory_mib, usable_cpus
+from service.machine.device import limit_memory, peak_memory_mib, usable_cpus
 
 FREE_VOLUMES = """
 import os
 import numpy as np
-from service.bench.server import Server
-from service.process import keep_heap_small
+from service.command_line.bench.service_process import ServiceProcess
+from service.machine.process import limit_heap_growth
 
-keep_heap_small()
-this = Server("", os.getpid())
+limit_heap_growth()
+this = ServiceProcess("", os.getpid())
 np.ones(10 * 2**20, np.uint8)  # freeing a first block raises glibc's own threshold
 before_mib = this.resident_mib()
 volumes = [np.ones(9 * 2**20, np.uint8) for _ in range(16)]

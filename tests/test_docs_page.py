@@ -7,8 +7,8 @@ from fastapi.testclient import TestClient
 from support.running_service import LOOPBACK
 
 from service.app import create_app
-from service.docs import PAGE
 from service.settings import Settings
+from service.web.docs_page import PAGE
 
 
 @pytest.fixture

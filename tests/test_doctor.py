@@ -6,9 +6,9 @@ import pytest
 import torch
 from support.command_line import run_glioserve
 
-from service import doctor
-from service.doctor import examine
-from service.segmentation.weights import load_model
+from service.command_line import doctor
+from service.command_line.doctor import examine
+from service.networks.checkpoints import load_model
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def environment(weights, tmp_path):
 
 def fixes(environment):
     """The fix of each fault by subject."""
-    return {finding.subject: finding.cure for finding in examine(environment) if finding.cure}
+    return {finding.subject: finding.fix for finding in examine(environment) if finding.fix}
 
 
 def findings(environment):
@@ -47,7 +47,7 @@ def test_doctor_lists_faults_and_exits_with_status_1(environment):
     assert "!!" not in valid.stdout
     faulty = run_glioserve("doctor", **settings, host="::")
     assert faulty.returncode == 1
-    assert "!!  settings      not usable\n    -> GLIOSERVE_HOST: expected a loopback address" in faulty.stdout
+    assert "!!  settings      invalid\n    -> GLIOSERVE_HOST: expected a loopback address" in faulty.stdout
     assert "weights wt" in faulty.stdout
     assert faulty.stderr == "1 to mend: the lines with !!\n"
 
@@ -58,7 +58,7 @@ def test_invalid_settings_are_the_only_finding():
 
 def test_a_missing_gpu_is_a_fault_if_one_is_required(environment, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "card" in fixes(environment | {"GLIOSERVE_DEVICE": "cuda"})
+    assert "GPU" in fixes(environment | {"GLIOSERVE_DEVICE": "cuda"})
 
 
 def test_a_gpu_with_too_little_free_memory_is_a_fault(model, monkeypatch):
@@ -66,9 +66,9 @@ def test_a_gpu_with_too_little_free_memory_is_a_fault(model, monkeypatch):
     for free_mib, is_enough in [(3000, True), (1, False)]:
         free_and_total = free_mib * 2**20, 4096 * 2**20
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: free_and_total)  # noqa: B023
-        finding = doctor._examine_card_memory(settings, model, torch.float16)
+        finding = doctor._examine_gpu_memory(settings, model, torch.float16)
         assert f"4096 MiB, {free_mib} free" in finding.found
-        assert (finding.cure == "") is is_enough
+        assert (finding.fix == "") is is_enough
 
 
 def test_unusable_weights_are_a_fault(environment, tmp_path):
@@ -85,12 +85,12 @@ def test_a_precision_without_weights_is_a_fault(environment):
 
 def test_too_little_memory_is_a_fault(environment, monkeypatch):
     monkeypatch.setattr(doctor, "usable_memory_mib", lambda: 1000)
-    assert fixes(environment) == {"memory": "give the machine, or the container, more"}
+    assert fixes(environment) == {"memory": "give the machine, or the container, more memory"}
 
 
 def test_an_unusable_spool_is_a_fault(environment, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    assert "has files of others" in fixes(environment | {"GLIOSERVE_SPOOL": str(tmp_path)})["spool"]
+    assert "contains other files" in fixes(environment | {"GLIOSERVE_SPOOL": str(tmp_path)})["spool"]
     assert "write there" in fixes(environment | {"GLIOSERVE_SPOOL": str(tmp_path / "file" / "x")})["spool"]
     assert "make room" in fixes(environment | {"GLIOSERVE_MAX_SPOOL_MIB": "999999999"})["spool"]
     assert "user" in fixes(environment | {"GLIOSERVE_SPOOL": "~nobody-here/spool"})["spool"]
@@ -102,15 +102,15 @@ def test_an_unusable_spool_is_a_fault(environment, tmp_path, monkeypatch):
 
 def test_active_keys_are_counted_and_a_missing_keys_file_is_a_fault(environment, tmp_path):
     keys = tmp_path / "keys"
-    environment = environment | {"GLIOSERVE_KEYS": str(keys)}
-    assert fixes(environment)["keys"].startswith("GLIOSERVE_KEYS: expected a file that `glioserve keys add` made")
+    environment = environment | {"GLIOSERVE_KEYS_FILE": str(keys)}
+    assert fixes(environment)["keys"].startswith("GLIOSERVE_KEYS_FILE: expected a file created by `glioserve keys add`")
     keys.touch()
     assert "keys add" in fixes(environment)["keys"]
-    assert run_glioserve("keys", "add", "ward-7", keys=keys).returncode == 0
-    assert findings(environment)["keys"] == "1 in force"
+    assert run_glioserve("keys", "add", "ward-7", keys_file=keys).returncode == 0
+    assert findings(environment)["keys"] == "1 active"
     assert fixes(environment) == {}
 
 
 def test_unreadable_tls_files_are_a_fault(environment):
     files = {"GLIOSERVE_TLS_CERTIFICATE": "/none", "GLIOSERVE_TLS_KEY": "/none"}
-    assert "GLIOSERVE_TLS_CERTIFICATE" in fixes(environment | files)["tls"]
+    assert "GLIOSERVE_TLS_CERTIFICATE" in fixes(environment | files)["TLS"]

@@ -4,7 +4,7 @@ import pytest
 from support.known_networks import save_model
 from tiny import SPLIT
 
-from model_training.evaluate import (
+from model_training.evaluation.evaluate import (
     METRICS,
     evaluate,
     mean_score,
@@ -13,9 +13,9 @@ from model_training.evaluate import (
     record_scores,
     write_evaluation,
 )
-from service.segmentation.labels import Region
+from service.imaging.labels import Region
+from service.networks.checkpoints import load_model
 from service.segmentation.pipeline import segment
-from service.segmentation.weights import load_model
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_validation_and_test_cases_have_the_scores_of_the_service_s_pipeline(eva
     served = segment(files, model)
     [case] = evaluation.of("test")
     for region in Region:
-        assert case.regions[region].scores == served.agreement[region]
+        assert case.regions[region].scores == served.scores[region]
         assert case.regions[region].volume_ml == served.volumes_ml[region]
         assert case.regions[region].true_volume_ml > 0
 
@@ -48,7 +48,7 @@ def test_an_evaluation_is_read_as_it_was_written(evaluation, tmp_path):
 def test_an_evaluation_in_another_format_is_rejected(evaluation, tmp_path):
     path = tmp_path / "evaluation.json"
     write_evaluation(path, evaluation)
-    path.write_text(path.read_text().replace('"scores"', '"agreement"'))
+    path.write_text(path.read_text().replace('"scores"', '"scores"'))
     with pytest.raises(ValueError, match=r"expected the current format \('scores'\); run evaluate again"):
         read_evaluation(path)
     path.write_text(json.dumps({"cases": [], "model": "known"}))

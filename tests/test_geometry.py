@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from support.known_networks import centroid_mm
 
-from service.segmentation.errors import GeometryError
-from service.segmentation.geometry import resample, resample_mask, working_grid
-from service.segmentation.volume import Grid, Volume
+from service.imaging.errors import GeometryError
+from service.imaging.geometry import resample, resample_mask, working_grid
+from service.imaging.volume import Grid, Volume
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 CENTRE_MM = np.array([7.0, -4.0, 11.0])  # RAS+, of a ball with a radius of 12 mm

@@ -9,20 +9,20 @@ import pytest
 from support.running_service import free_port, port_of, serve_in_thread
 
 from service.app import create_app
+from service.command_line.health import check_health
 from service.errors import HealthError
-from service.health import check_health
 from service.settings import Settings
 
 
 @pytest.fixture
 def settings(weights, tmp_path):
-    return {"weights": weights, "device": "cpu", "spool": tmp_path / "spool", "open_to_anyone": True}
+    return {"weights": weights, "device": "cpu", "spool": tmp_path / "spool", "allow_unauthenticated": True}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
 def test_a_running_service_is_healthy(host, settings):
     with serve_in_thread(create_app(Settings(**settings))) as address:
-        check_health(Settings(host=host, port=port_of(address), open_to_anyone=True))
+        check_health(Settings(host=host, port=port_of(address), allow_unauthenticated=True))
 
 
 def test_the_host_name_of_the_certificate_is_not_checked(settings, tls, trust):
@@ -55,8 +55,7 @@ def test_an_error_status_is_not_healthy():
 
 
 def test_the_health_check_imports_neither_torch_nor_the_web_stack():
-    script = (
-        "import sys, service.cli, service.health; print({'torch', 'numpy', 'fastapi', 'uvicorn'} & set(sys.modules))"
-    )
+    imports = "import sys, service.command_line.cli, service.command_line.health"
+    script = f"{imports}; print({{'torch', 'numpy', 'fastapi', 'uvicorn'}} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"

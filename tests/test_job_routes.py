@@ -35,8 +35,8 @@ def test_a_job_has_the_same_result_as_a_synchronous_request(client, phantom_zip,
     job = submit_case(client, phantom_zip)
     status = wait_for_job(client, job)
     assert status["state"] == "done"
-    assert (status["place"], status["estimated_s"], status["problem"]) == (None, None, None)
-    assert status["slices"]["wt"] == {"done": 50, "of": 50}
+    assert (status["queue_position"], status["estimated_remaining_s"], status["problem"]) == (None, None, None)
+    assert status["slices"]["wt"] == {"done": 50, "total": 50}
     assert client.get(f"{job}/result", headers=ACCEPT_MASK).content == expected
     answer = open_answer(client.get(f"{job}/result"))
     assert answer.read("segmentation.nii.gz") == expected
@@ -64,9 +64,9 @@ def test_the_job_status_has_queue_position_progress_and_remaining_time(gate, gat
     wait_until(lambda: gated_client.get(jobs[1]).json()["state"] == "running")
     jobs += [submit_case(gated_client, phantom_zip) for _ in range(2)]
     first, _, third, fourth = (gated_client.get(job).json() for job in jobs)
-    assert first["slices"] == {"wt": {"done": 0, "of": 50}}
-    assert [status["place"] for status in (first, third, fourth)] == [None, 1, 2]
-    assert 0 < third["estimated_s"] < fourth["estimated_s"]
+    assert first["slices"] == {"wt": {"done": 0, "total": 50}}
+    assert [status["queue_position"] for status in (first, third, fourth)] == [None, 1, 2]
+    assert 0 < third["estimated_remaining_s"] < fourth["estimated_remaining_s"]
     gate.open()
     finished = [wait_for_job(gated_client, job)["finished"] for job in jobs]
     assert finished == sorted(finished)  # first in, first out
@@ -154,7 +154,7 @@ def test_deleting_a_waiting_job_moves_the_next_one_up(gate, gated_client, phanto
     jobs = fill_queue(gate, gated_client, phantom_zip)
     assert gated_client.delete(jobs[2]).status_code == 204
     assert gated_client.get(jobs[2]).status_code == 404
-    assert gated_client.get(jobs[3]).json()["place"] == 1
+    assert gated_client.get(jobs[3]).json()["queue_position"] == 1
     gate.open()
     assert [wait_for_job(gated_client, job)["state"] for job in (jobs[0], jobs[1], jobs[3])] == ["done"] * 3
 
@@ -205,7 +205,9 @@ def test_an_invalid_idempotency_key_is_422(client, phantom_zip):
 
 
 def test_expired_results_are_deleted(weights, phantom_zip, tmp_path):
-    with ready_client(Settings(weights=weights, device="cpu", spool=tmp_path / "spool", keep_results_s=0.5)) as client:
+    with ready_client(
+        Settings(weights=weights, device="cpu", spool=tmp_path / "spool", result_retention_s=0.5)
+    ) as client:
         job = submit_case(client, phantom_zip, **{"Idempotency-Key": "again"})
         wait_until(lambda: client.get(job).status_code == 404)
         wait_until(lambda: list_job_files(client) == [])

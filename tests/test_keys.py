@@ -9,7 +9,7 @@ import pytest
 from support.command_line import run_glioserve
 
 from service.errors import SettingsError
-from service.keys import KeyFile, Keys, Scope
+from service.security.keys import KeyFile, Keys, Scope
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def path(tmp_path):
 @pytest.fixture
 def command(path):
     """`glioserve keys` on that file."""
-    return partial(run_glioserve, "keys", keys=path)
+    return partial(run_glioserve, "keys", keys_file=path)
 
 
 def test_a_key_can_be_added_listed_and_revoked(path, command):
@@ -54,7 +54,7 @@ def test_an_invalid_keys_file_leaves_the_active_keys_unchanged(path, caplog):
     assert keys.find(key)
     path.write_text("nonsense\n")
     assert keys.find(key)
-    assert "line 1 is no key" in caplog.text
+    assert "line 1 is not an API key" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_two_active_keys_cannot_share_a_name(path):
 @pytest.mark.parametrize(
     ("arguments", "phrase"),
     [
-        (("revoke", "nobody"), "expected a file that `glioserve keys add` made"),
+        (("revoke", "nobody"), "expected a file created by `glioserve keys add`"),
         (("add", "Jane Doe"), "NAME: expected 1 to 64 of"),
         (("list",), "No such file"),
     ],
@@ -130,14 +130,14 @@ def test_an_invalid_line_is_reported_by_number(path):
     KeyFile(path).add("ward-7", [Scope.READ])
     with path.open("a") as file:
         file.write('{"id": "torn')
-    with pytest.raises(SettingsError, match="line 2 is no key"):
+    with pytest.raises(SettingsError, match="line 2 is not an API key"):
         Keys(path).load()
 
 
 def test_a_key_that_cannot_be_printed_is_revoked(tmp_path):
     keys = tmp_path / "keys"
     with Path("/dev/full").open("wb") as full:
-        result = run_glioserve("keys", "add", "ward-7", keys=keys, stdout=full)
+        result = run_glioserve("keys", "add", "ward-7", keys_file=keys, stdout=full)
     assert result.returncode == 1
     [key] = KeyFile(keys).read().values()
     assert key.revoked

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from service.segmentation.errors import LabelError
-from service.segmentation.labels import EnhancingLabel, Region, label_map, region_masks
+from service.imaging.errors import LabelError
+from service.imaging.labels import EnhancingLabel, Region, label_map, region_masks
 
 
 @pytest.mark.parametrize("enhancing", EnhancingLabel)

@@ -6,8 +6,8 @@ from time import monotonic
 import pytest
 from anyio import fail_after, run, sleep_forever
 
-from service import linger
-from service.linger import Linger
+from service.web.middleware import lingering_close
+from service.web.middleware.lingering_close import LingeringClose
 
 EARLY_RESPONSE = [
     {"type": "http.response.start", "status": 429, "headers": []},
@@ -34,7 +34,7 @@ def respond_early(chunks, content_length=b"99999"):
     async def serve():
         scope = {"type": "http", "headers": [(b"content-length", content_length)]}
         with fail_after(10):
-            await Linger(app)(scope, receive, send)
+            await LingeringClose(app)(scope, receive, send)
 
     started = monotonic()
     run(serve)
@@ -45,17 +45,17 @@ def test_an_early_response_is_sent_at_once_and_ends_after_the_request_body():
     sent, seconds = respond_early([CHUNK] * 3 + [LAST_CHUNK])
     assert [message.get("more_body", False) for message in sent] == [False, True, False]
     assert b"".join(message.get("body", b"") for message in sent) == b"queue full"
-    assert seconds < linger.LINGER_S
+    assert seconds < lingering_close.LINGER_S
 
 
-@pytest.mark.parametrize("chunks", [[CHUNK] * 3, [CHUNK] * math.ceil(linger.MOST_BYTES / 1000)])
+@pytest.mark.parametrize("chunks", [[CHUNK] * 3, [CHUNK] * math.ceil(lingering_close.MAX_DISCARDED_BYTES / 1000)])
 def test_the_lingering_close_is_limited_in_time_and_bytes(chunks):
     _, seconds = respond_early(chunks)
-    assert linger.LINGER_S <= seconds < linger.LINGER_S + 1
+    assert lingering_close.LINGER_S <= seconds < lingering_close.LINGER_S + 1
 
 
 def test_a_disconnected_client_ends_the_lingering_close():
-    assert respond_early([CHUNK, DISCONNECT])[1] < linger.LINGER_S
+    assert respond_early([CHUNK, DISCONNECT])[1] < lingering_close.LINGER_S
 
 
 def test_a_response_to_a_request_without_a_body_is_unchanged():

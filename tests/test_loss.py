@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from model_training.loss import SMOOTHING, batch_dice_loss, compute_loss, cross_entropy, dice_loss
+from model_training.training.loss import SMOOTHING, batch_dice_loss, compute_loss, cross_entropy, dice_loss
 
 TRUTH = torch.tensor([[[[1.0, 0, 0, 0]], [[0, 1, 1, 1]]], [[[1.0, 1, 0, 0]], [[0, 0, 1, 1]]]])  # (2, 2, 1, 4)
 HALF = torch.full_like(TRUTH, 0.5)

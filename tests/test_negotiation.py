@@ -1,7 +1,7 @@
 import pytest
 
-from service.answer import GZIP, JSON, ZIP, choose_media_type
 from service.errors import NotAcceptableError
+from service.web.negotiation import GZIP, JSON, ZIP, choose_media_type
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from service.segmentation.case import Modality
-from service.segmentation.errors import IntensityError
-from service.segmentation.normalise import normalise
-from service.segmentation.volume import Volume
+from service.imaging.case import Modality
+from service.imaging.errors import IntensityError
+from service.imaging.normalise import normalise
+from service.imaging.volume import Volume
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -18,9 +18,9 @@ def head() -> dict[Modality, Volume]:
 
 def test_intensities_have_mean_zero_and_standard_deviation_one_in_the_brain():
     case = normalise(head())
-    assert case.scores.shape == (4, 7, 8, 9)
-    assert case.scores.mean(axis=(1, 2, 3)) == pytest.approx(np.zeros(4), abs=1e-6)
-    assert case.scores.std(axis=(1, 2, 3)) == pytest.approx(np.ones(4), abs=1e-6)
+    assert case.intensities.shape == (4, 7, 8, 9)
+    assert case.intensities.mean(axis=(1, 2, 3)) == pytest.approx(np.zeros(4), abs=1e-6)
+    assert case.intensities.std(axis=(1, 2, 3)) == pytest.approx(np.ones(4), abs=1e-6)
     assert case.brain_ml == pytest.approx(7 * 8 * 9 / 1000)
 
 
@@ -32,7 +32,7 @@ def test_a_voxel_that_is_nonzero_in_any_modality_is_brain():
 
 def test_uncropping_restores_the_input_grid():
     case = normalise(head())
-    assert np.array_equal(case.uncrop(case.scores[0] != 0), head()[Modality.T1].voxels != 0)
+    assert np.array_equal(case.brain.uncrop(case.intensities[0] != 0), head()[Modality.T1].voxels != 0)
 
 
 def test_resampling_does_not_mix_background_into_the_brain():

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from service import device, nvidia
-from service.device import choose_device
 from service.errors import SettingsError
-from service.nvidia import driver_version, find_obstacle, newest_cuda, runs_on
+from service.machine import device, nvidia
+from service.machine.device import choose_device
+from service.machine.nvidia import driver_version, find_gpu_problem, newest_cuda, runs_on
 
 CUDA_13 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
 CUDA_12_6 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
@@ -73,7 +73,7 @@ def test_there_is_no_cuda_version_without_libcuda(monkeypatch):
 
 @pytest.mark.usefixtures("gpu")
 def test_a_supported_gpu_is_chosen():
-    assert find_obstacle() is None
+    assert find_gpu_problem() is None
     assert choose_device("auto").type == choose_device("cuda").type == "cuda"
     assert choose_device("cpu").type == "cpu"
 
@@ -84,7 +84,7 @@ def test_a_gpu_too_old_for_the_build_is_named_with_a_remedy(gpu, monkeypatch, ca
     with pytest.raises(SettingsError, match=r"1050 Ti of compute capability 6.1, .*sm_75.*; .*12\.6 for Pascal"):
         choose_device("cuda")
     assert choose_device("auto").type == "cpu"
-    assert "The card of this machine is not used" in caplog.text
+    assert "The GPU is not used" in caplog.text
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -92,20 +92,20 @@ def test_a_gpu_too_old_for_the_build_is_named_with_a_remedy(gpu, monkeypatch, ca
     ("name", "value", "expected"),
     [
         ("driver_version", None, "no NVIDIA driver; install it"),
-        ("newest_cuda", None, "not its libcuda.so.1; let the container have the card"),
-        ("newest_cuda", (12, 2), "CUDA up to 12.2, while this build of torch is for 13.0; install a newer driver"),
-        ("newest_cuda", (13, 1), "no card that answers; see what nvidia-smi says"),
+        ("newest_cuda", None, "not its libcuda.so.1; give the container access to the GPU"),
+        ("newest_cuda", (12, 2), "CUDA up to 12.2, while this build of torch needs 13.0; install a newer driver"),
+        ("newest_cuda", (13, 1), "no GPU that responds; check the output of nvidia-smi"),
     ],
 )
 def test_the_first_missing_requirement_of_a_gpu_is_named(name, value, expected, monkeypatch):
     monkeypatch.setattr(nvidia, name, lambda: value)
-    assert expected in str(find_obstacle())
+    assert expected in str(find_gpu_problem())
 
 
 @pytest.mark.usefixtures("no_gpu")
 def test_a_cpu_build_of_torch_is_named_if_there_is_a_driver(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert "a build for CPUs; install a build of torch for CUDA" in str(find_obstacle())
+    assert "a build for CPUs; install a build of torch for CUDA" in str(find_gpu_problem())
 
 
 @pytest.mark.usefixtures("no_gpu")

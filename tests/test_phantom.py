@@ -3,10 +3,10 @@ from time import sleep
 import numpy as np
 import pytest
 
-from service.phantom import BRAIN, TUMOUR, make_phantom, zip_files
-from service.segmentation.case import GROUND_TRUTH, Modality
-from service.segmentation.labels import Region, region_masks
-from service.segmentation.volume import Grid
+from service.imaging.case import GROUND_TRUTH, Modality
+from service.imaging.labels import Region, region_masks
+from service.imaging.phantom import BRAIN, TUMOUR, make_phantom, zip_files
+from service.imaging.volume import Grid
 
 
 def test_the_tumour_has_the_volume_of_its_ellipsoids(phantom):

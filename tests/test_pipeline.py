@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from support.known_networks import centroid_mm, known_masks, threshold_masks
 
-from service.phantom import TUMOUR, encode_phantom, make_phantom
-from service.segmentation.case import GROUND_TRUTH, Modality
-from service.segmentation.geometry import LPS_AXES
-from service.segmentation.labels import EnhancingLabel, Region, label_map, region_masks
+from service.imaging.case import GROUND_TRUTH, Modality
+from service.imaging.geometry import LPS_AXES
+from service.imaging.labels import EnhancingLabel, Region, label_map, region_masks
+from service.imaging.phantom import TUMOUR, encode_phantom, make_phantom
+from service.imaging.volume import Grid, Volume
 from service.segmentation.pipeline import segment
-from service.segmentation.volume import Grid, Volume
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_volumes_match_the_ellipsoids_of_the_phantom(plain):
 
 
 def test_scores_against_the_ground_truth_are_high(plain):
-    assert all(scores.dice > 0.95 and scores.hd95_mm <= 2 for scores in plain.agreement.values())
+    assert all(scores.dice > 0.95 and scores.hd95_mm <= 2 for scores in plain.scores.values())
 
 
 def test_voxels_removed_by_nesting_are_counted(plain, phantom):
@@ -52,7 +52,7 @@ def test_the_enhancing_tumour_has_label_3_on_request(phantom_files, model, plain
 
 def test_a_case_without_ground_truth_has_no_scores(phantom, model):
     images = {name: volume for name, volume in phantom.items() if name != GROUND_TRUTH}
-    assert segment(encode_phantom(images), model).agreement is None
+    assert segment(encode_phantom(images), model).scores is None
 
 
 def test_a_nonzero_background_causes_a_warning(model, plain):
@@ -80,8 +80,8 @@ class RecordingObserver:
 
 def test_the_progress_observer_sees_every_stage_in_order(phantom_files, model):
     seen = RecordingObserver([], [])
-    segment(phantom_files, model, watch=seen)
-    assert seen.stages == ["decode", "normalise", "predict_wt", "predict_tc", "predict_et", "fuse", "measure"]
+    segment(phantom_files, model, observer=seen)
+    assert seen.stages == ["decode", "normalise", "predict_wt", "predict_tc", "predict_et", "resample", "measure"]
     assert seen.slices[:3] == [("wt", 0, 50), ("wt", 10, 50), ("wt", 20, 50)]
     assert [done for network, done, of in seen.slices if network == "et" and done == of] == [seen.slices[-1][1]]
 
@@ -131,4 +131,4 @@ def test_another_grid_gives_the_same_tumour_at_the_same_place(grid, model, plain
         expected_mm = centroid_mm(mask, plain.labels.affine)
         found_mm = centroid_mm(region_masks(found.labels.voxels)[region], found.labels.affine)
         assert found_mm == pytest.approx(expected_mm, abs=0.5)
-        assert found.agreement[region].dice > 0.95
+        assert found.scores[region].dice > 0.95

@@ -6,10 +6,10 @@ import torch
 from support.known_networks import make_card, random_networks, threshold_network
 from torch import Tensor, nn
 
-from service.segmentation.case import Modality
-from service.segmentation.labels import Region
-from service.segmentation.model import SLICE_BATCH, Checkpoint, Model
-from service.segmentation.network import UNet
+from service.imaging.case import Modality
+from service.imaging.labels import Region
+from service.networks.model import SLICE_BATCH, Checkpoint, Model
+from service.networks.unet import UNet
 from service.segmentation.predict import fit_memory, predict_masks
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -184,7 +184,7 @@ def test_flip_tta_gives_a_flipped_mask_for_a_flipped_brain():
     network = UNet(out_channels=2, width=2, depth=1).eval()
     network.classify.bias.data = torch.tensor([0.0, 0.0])
     for flip_tta in (False, True):
-        model = model_of(network, width=2, mirrored=flip_tta)
+        model = model_of(network, width=2, flip_tta=flip_tta)
         even = INTENSITIES[:, :20]  # a width without padding, which would be on one side only
         plain = predict_masks(model, even).masks[Region.WT]
         flipped = predict_masks(model, np.ascontiguousarray(even[:, ::-1])).masks[Region.WT][::-1]

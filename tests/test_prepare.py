@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tiny import FIRST_SLICES
 
-from model_training.prepare import Content, find_cases, open_cache, open_cases, prepare
-from service.segmentation.case import Modality
-from service.segmentation.labels import OEDEMA
+from model_training.data.prepare import Content, find_cases, open_cache, open_cases, prepare
+from service.imaging.case import Modality
+from service.imaging.labels import OEDEMA
 
 
 def test_a_damaged_case_is_skipped_with_a_reason_and_the_others_are_prepared(tiny_data, tmp_path):

@@ -17,7 +17,7 @@ from support.case_files import make_case_files, make_nifti, rename_by_role
 from support.malicious_uploads import IMAGES
 from support.running_service import serve_in_process, wait_until
 
-from service.phantom import encode_phantom, zip_files
+from service.imaging.phantom import encode_phantom, zip_files
 
 PATIENT = "DOE^JANE 1970"
 ISOLATED = ["unshare", "--map-root-user", "--net", sys.executable]

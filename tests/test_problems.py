@@ -4,9 +4,10 @@ from pathlib import Path
 
 from service import errors
 from service.app import create_app
-from service.problems import INTERNAL, INVALID_PARAMETER, KINDS, MEDIA_TYPE, PREFIX
-from service.segmentation import errors as core
+from service.imaging import errors as core
+from service.problems import INTERNAL, INVALID_PARAMETER, KINDS, TYPE_PREFIX
 from service.settings import Settings
+from service.web.problem_handlers import MEDIA_TYPE
 
 ERRORS = Path(__file__).parents[1] / "docs" / "errors.md"
 
@@ -40,7 +41,7 @@ def test_every_problem_is_documented():
 
 
 def test_every_problem_is_in_the_openapi_document():
-    document = create_app(Settings(keys=Path("any"))).openapi()
+    document = create_app(Settings(keys_file=Path("any"))).openapi()
     responses = [
         (status, response["content"][MEDIA_TYPE]["schema"]["properties"]["type"]["enum"])
         for path in document["paths"].values()
@@ -48,7 +49,7 @@ def test_every_problem_is_in_the_openapi_document():
         for status, response in operation["responses"].items()
         if MEDIA_TYPE in response.get("content", {})
     ]
-    documented = {(int(status), urn.removeprefix(PREFIX)) for status, urns in responses for urn in urns}
+    documented = {(int(status), urn.removeprefix(TYPE_PREFIX)) for status, urns in responses for urn in urns}
     assert documented == {(kind.status, kind.slug) for kind in (*KINDS.values(), INVALID_PARAMETER, INTERNAL)}
 
 

@@ -8,20 +8,20 @@ import pytest
 import torch
 from support.known_networks import make_card, random_networks, save_model
 
-from service.segmentation.errors import WeightsError
-from service.segmentation.labels import Region
+from service.imaging.labels import Region
+from service.imaging.normalise import normalise
+from service.networks.checkpoints import load_model
+from service.networks.errors import WeightsError
+from service.networks.int8 import has_fast_int8, load_openvino
+from service.networks.model import Checkpoint, Model
+from service.networks.precision import fastest_precision
 from service.segmentation.measure import dice
-from service.segmentation.model import Checkpoint, Model
-from service.segmentation.network import fastest_precision
-from service.segmentation.normalise import normalise
 from service.segmentation.predict import predict_masks
-from service.segmentation.quantised import load_openvino, multiplies_integers_fastest
-from service.segmentation.weights import load_model
 from service.settings import DEFAULT_WEIGHTS
 
 CPU = torch.device("cpu")
 # Without VNNI instructions, products of INT8 values saturate at 16 bits: less accurate, and not used by default.
-MAX_ERROR = 0.1 if multiplies_integers_fastest(getattr(torch.cpu, "get_capabilities", dict)()) else 0.3
+MAX_ERROR = 0.1 if has_fast_int8(getattr(torch.cpu, "get_capabilities", dict)()) else 0.3
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_missing_int8_weights_are_rejected_with_their_names_and_a_remedy(quantis
     (weights / "wt.int8.xml").unlink()
     with pytest.raises(WeightsError, match=r"expected wt.int8.xml and wt.int8.bin, .* found one missing; .* anew"):
         load_model(weights, CPU)
-    assert load_model(weights, CPU, quantised=False).optimised(torch.float32).precision == torch.float32
+    assert load_model(weights, CPU, int8=False).optimised(torch.float32).precision == torch.float32
 
 
 def test_quantise_restores_missing_int8_weights(quantised_folder, tiny_cache, tmp_path):
@@ -109,7 +109,7 @@ def test_quantise_restores_missing_int8_weights(quantised_folder, tiny_cache, tm
     (weights / "wt.int8.xml").unlink()
     command = [sys.executable, "-m", "model_training", "quantise", "--weights", weights, "--cache", tiny_cache]
     subprocess.run(command, check=True, capture_output=True)
-    assert load_model(weights, CPU).checkpoints[0].quantised
+    assert load_model(weights, CPU).checkpoints[0].int8
 
 
 def copy_folder(folder, target):
@@ -137,7 +137,7 @@ def test_int8_requires_int8_weights_and_a_cpu(float_folder, quantised_folder):
 )
 def test_the_fastest_precision_depends_on_the_instructions_of_the_cpu(capabilities, quantised, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert fastest_precision(CPU, quantised=quantised) == expected
+    assert fastest_precision(CPU, int8=quantised) == expected
 
 
 def test_the_telemetry_of_openvino_is_disabled():

@@ -33,7 +33,7 @@ NOBODY = 65534  # the user id
 
 @pytest.fixture
 def settings(weights, tmp_path):
-    return Settings(weights=weights, device="cpu", spool=tmp_path / "spool", grace_s=0.2)
+    return Settings(weights=weights, device="cpu", spool=tmp_path / "spool", shutdown_grace_s=0.2)
 
 
 def test_a_full_queue_rejects_cases_before_reading_them_with_a_retry_after(gate, gated_client, phantom_zip):
@@ -83,7 +83,7 @@ def test_a_slow_upload_is_408(settings):
             yield b"PK"
             sleep(0.05)
 
-    app = create_app(settings.model_copy(update={"upload_pause_s": 0.3}))
+    app = create_app(settings.model_copy(update={"upload_idle_timeout_s": 0.3}))
     with serve_in_thread(app) as address:
         response = httpx2.post(f"{address}/segment", content=trickle(), headers={"Content-Type": "application/zip"})
     assert "bytes of it a second" in read_problem(response, 408, "stalled-upload")
@@ -92,42 +92,42 @@ def test_a_slow_upload_is_408(settings):
 def test_the_job_of_a_disconnected_client_is_cancelled(gate, model, settings, phantom_zip):
     app = create_app(settings)
     with serve_in_thread(app) as address:
-        queue = app.state.lifetime.queue
-        queue.worker = replace(queue.worker, model=gated_model(gate, model))
+        queue = app.state.runtime.queue
+        queue.scheduler.worker = replace(queue.scheduler.worker, model=gated_model(gate, model))
         running = send_without_reading(address, phantom_zip)
         gate.wait_for_forward_pass()
         decoded = send_without_reading(address, phantom_zip)
-        wait_until(lambda: queue.load.running == 2)
+        wait_until(lambda: queue.status.running == 2)
         waiting = send_without_reading(address, phantom_zip)
-        wait_until(lambda: queue.load.depth == 1)
+        wait_until(lambda: queue.status.depth == 1)
         waiting.close()
-        wait_until(lambda: queue.load.depth == 0)
+        wait_until(lambda: queue.status.depth == 0)
         running.close()
         decoded.close()
         gate.open()
-        wait_until(lambda: queue.load.running == 0)
+        wait_until(lambda: queue.status.running == 0)
         assert gate.forward_passes == 1  # the running job stopped after its slice batch
         assert queue.spool.used_bytes == 0
 
 
 def test_a_stalled_upload_is_408_and_frees_its_place_in_the_queue(settings):
-    app = create_app(settings.model_copy(update={"upload_pause_s": 0.3}))
+    app = create_app(settings.model_copy(update={"upload_idle_timeout_s": 0.3}))
     with serve_in_thread(app) as address:
         with connect(address) as connection:
             connection.sendall(head_of(1000) + b"PK")
             assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
-        wait_until(lambda: app.state.lifetime.load.depth == 0)
-        assert app.state.lifetime.load.spool_bytes == 0
+        wait_until(lambda: app.state.runtime.queue_status.depth == 0)
+        assert app.state.runtime.queue_status.spool_bytes == 0
 
 
 def test_waiting_jobs_are_recovered_after_a_restart(gate, gated_client, settings, phantom_zip):
     jobs = fill_queue(gate, gated_client, phantom_zip)
-    lifetime = gated_client.app.state.lifetime
-    gated_client.portal.call(lifetime.end, 0.1)
+    runtime = gated_client.app.state.runtime
+    gated_client.portal.call(runtime.end, 0.1)
     read_problem(gated_client.get("/readyz"), 503, "not-ready")
     read_problem(post_case(gated_client, phantom_zip), 503, "not-ready")
     gate.open()
-    wait_until(lambda: lifetime.ended)
+    wait_until(lambda: runtime.has_ended)
     with ready_client(settings) as client:
         assert [wait_for_job(client, job)["state"] for job in jobs] == ["done"] * 4
         masks = {client.get(f"{job}/result", headers=ACCEPT_MASK).content for job in jobs}
@@ -137,20 +137,20 @@ def test_waiting_jobs_are_recovered_after_a_restart(gate, gated_client, settings
 def test_a_second_shutdown_request_does_not_extend_the_grace_period(gate, gated_client, phantom_zip):
     job = submit_case(gated_client, phantom_zip)
     gate.wait_for_forward_pass()
-    lifetime = gated_client.app.state.lifetime
-    for grace_s in (0.3, 60):
-        gated_client.portal.call(lifetime.end, grace_s)
+    runtime = gated_client.app.state.runtime
+    for shutdown_grace_s in (0.3, 60):
+        gated_client.portal.call(runtime.end, shutdown_grace_s)
     sleep(0.6)
     gate.open()
-    wait_until(lambda: lifetime.ended)
+    wait_until(lambda: runtime.has_ended)
     assert gate.forward_passes == 1
-    record = read_record(gated_client.app.state.lifetime.settings, job)
+    record = read_record(gated_client.app.state.runtime.settings, job)
     assert record["state"] == "waiting"  # to be recovered at the next start
 
 
 def has_jobs(client, waiting, running):
     """Whether this many jobs wait and run."""
-    load = client.app.state.lifetime.load
+    load = client.app.state.runtime.queue_status
     return (load.depth, load.running) == (waiting, running)
 
 
@@ -160,7 +160,7 @@ def test_waiting_clients_get_a_503_at_shutdown(gate, gated_client, phantom_zip):
         for waiting, running in ((0, 1), (0, 2), (1, 2)):
             responses.append(threads.submit(post_case, gated_client, phantom_zip))
             wait_until(partial(has_jobs, gated_client, waiting, running))
-        gated_client.portal.call(gated_client.app.state.lifetime.end, 60)
+        gated_client.portal.call(gated_client.app.state.runtime.end, 60)
         gate.open()
         statuses = [response.result().status_code for response in responses]
     assert sorted(statuses) == [200, 200, 503]
@@ -177,9 +177,9 @@ def execute_sql(settings, statement, *values):
 def unfinished_jobs(gate, gated_client, phantom_zip):
     """Four unfinished jobs of a service that has shut down."""
     jobs = fill_queue(gate, gated_client, phantom_zip)
-    gated_client.portal.call(gated_client.app.state.lifetime.end, 0)
+    gated_client.portal.call(gated_client.app.state.runtime.end, 0)
     gate.open()
-    wait_until(lambda: gated_client.app.state.lifetime.ended)
+    wait_until(lambda: gated_client.app.state.runtime.has_ended)
     return jobs
 
 
@@ -202,8 +202,8 @@ def id_of(job):
 
 
 def test_a_job_that_was_running_in_two_crashes_fails(unfinished_jobs, settings):
-    change_record(settings, unfinished_jobs[0], state="running", starts=1)
-    change_record(settings, unfinished_jobs[1], state="running", starts=2)
+    change_record(settings, unfinished_jobs[0], state="running", attempts=1)
+    change_record(settings, unfinished_jobs[1], state="running", attempts=2)
     with ready_client(settings) as client:
         states = [wait_for_job(client, job)["state"] for job in unfinished_jobs]
         assert states == ["done", "failed", "done", "done"]
@@ -245,7 +245,7 @@ def test_orphaned_job_folders_are_removed_at_startup(settings):
     (orphan / "file").write_bytes(b"left by a crash")
     with ready_client(settings) as client:
         assert not orphan.exists()
-        assert client.app.state.lifetime.load.spool_bytes == 0
+        assert client.app.state.runtime.queue_status.spool_bytes == 0
 
 
 def test_an_invalid_database_file_stops_the_service(settings):
@@ -253,13 +253,13 @@ def test_an_invalid_database_file_stops_the_service(settings):
     (settings.spool / "lock").touch()
     (settings.spool / "jobs.sqlite3").write_bytes(b"not a database" * 100)
     with TestClient(create_app(settings), LOOPBACK) as client:
-        wait_until(lambda: client.app.state.lifetime.ended)
-    failure = str(client.app.state.lifetime.failure)
+        wait_until(lambda: client.app.state.runtime.has_ended)
+    failure = str(client.app.state.runtime.failure)
     assert "expected readable records in jobs.sqlite3, found: file is not a database" in failure
 
 
 def test_only_the_owner_may_read_the_spool(client):
-    folder = client.app.state.lifetime.queue.spool.folder
+    folder = client.app.state.runtime.queue.spool.folder
     assert folder.stat().st_mode & 0o777 == 0o700
 
 

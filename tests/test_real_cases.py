@@ -9,10 +9,11 @@ from support.api import open_answer, post_case, read_mask, read_report
 from support.real_cases import BRATS
 from support.running_service import ready_client
 
-from service.phantom import ENDINGS, zip_files
-from service.segmentation.case import read_case
+from service.imaging.case import read_case
+from service.imaging.nifti import encode_nifti
+from service.imaging.phantom import SUFFIXES, zip_files
+from service.imaging.volume import Volume
 from service.segmentation.measure import dice
-from service.segmentation.volume import Volume, encode_nifti
 from service.settings import Settings
 
 pytestmark = pytest.mark.skipif(not BRATS.is_dir(), reason="no real cases beside the checkout")
@@ -40,7 +41,7 @@ def send(client, body):
 
 def send_images(client, images):
     """The mask of changed images."""
-    return send(client, zip_files({f"{ENDINGS[name]}.nii": encode_nifti(image) for name, image in images.items()}))[0]
+    return send(client, zip_files({f"{SUFFIXES[name]}.nii": encode_nifti(image) for name, image in images.items()}))[0]
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +54,8 @@ def test_real_cases_of_both_label_conventions_are_segmented(bundled, case):
     mask, report = send(bundled, (BRATS / "zips" / f"{case}.zip").read_bytes())
     assert mask.shape == (240, 240, 155)
     assert report["warnings"] == []
-    assert report["regions"]["WT"]["agreement"]["dice"] > 0.8
-    assert report["regions"]["TC"]["agreement"]["dice"] > 0.55
+    assert report["regions"]["WT"]["scores"]["dice"] > 0.8
+    assert report["regions"]["TC"]["scores"]["dice"] > 0.55
 
 
 def test_another_orientation_gives_the_same_tumour(bundled, images, plain):

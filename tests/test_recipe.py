@@ -1,7 +1,7 @@
 import pytest
 
 from model_training.recipe import RECIPES, bundled_recipes, find_recipe, read_recipe
-from service.segmentation.labels import Region
+from service.imaging.labels import Region
 
 
 @pytest.mark.parametrize("name", bundled_recipes())

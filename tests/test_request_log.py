@@ -32,7 +32,7 @@ def test_an_unusable_or_missing_request_id_is_replaced(request_id, client):
 
 
 def test_an_unexpected_error_has_a_request_id(client, monkeypatch):
-    monkeypatch.setattr(client.app.state.lifetime.metrics, "render", lambda _: 1 / 0)
+    monkeypatch.setattr(client.app.state.runtime.metrics, "render", lambda _: 1 / 0)
     response = client.get("/metrics", headers={"X-Request-ID": "ward-7:42"})
     assert (response.status_code, response.headers["X-Request-ID"]) == (500, "ward-7:42")
 

@@ -51,7 +51,7 @@ def test_no_accepted_job_is_lost_or_duplicated_by_repeated_kills(weights, phanto
     random = Random(4)
     port = free_port()
     # The same job may run during several kills, which must not count as crashes that the job caused.
-    settings = {"weights": weights, "port": port, "max_starts": KILLS + 1, "precision": "float32"}
+    settings = {"weights": weights, "port": port, "max_attempts": KILLS + 1, "precision": "float32"}
     client = RetryingClient(f"http://127.0.0.1:{port}", phantom_zip)
     client.thread.start()
     try:

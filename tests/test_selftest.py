@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from support.command_line import run_glioserve
 
-from service.segmentation.volume import Volume, encode_nifti
-from service.selftest import run_selftest
+from service.command_line.selftest import run_selftest
+from service.imaging.nifti import encode_nifti
+from service.imaging.volume import Volume
 from service.settings import DEFAULT_WEIGHTS, Settings
 
 
@@ -15,7 +16,7 @@ from service.settings import DEFAULT_WEIGHTS, Settings
 def test_the_bundled_weights_give_the_recorded_mask(precision):
     result = run_selftest(Settings(device="cpu", precision=precision))
     assert result.precision == precision
-    assert result.passed
+    assert result.has_passed
 
 
 def test_a_recorded_mask_is_reproduced_voxel_by_voxel(weights, tmp_path):
@@ -36,7 +37,7 @@ def test_a_mask_different_from_the_recorded_one_fails(weights, tmp_path):
     other = run_glioserve("selftest", weights=folder, device="cpu")
     assert other.returncode == 1
     assert "Dice with the recorded mask: WT 0." in other.stdout
-    assert other.stderr == "Not passed: this machine, or these weights, do not answer as recorded.\n"
+    assert other.stderr == "Failed: this machine, or these weights, do not reproduce the recorded mask.\n"
 
 
 def test_an_unusable_recorded_mask_is_reported_with_a_remedy(weights, tmp_path):

@@ -10,9 +10,9 @@ import pytest
 from support.command_line import run_glioserve
 from support.running_service import connect, free_port, serve_in_thread
 
-from service import server
 from service.app import create_app
 from service.settings import Settings
+from service.web import server
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def test_an_encrypted_tls_key_is_a_startup_error_without_a_prompt(settings, tls,
 
 
 def test_a_missing_keys_file_is_a_startup_error(settings):
-    result = run_glioserve("serve", **settings, port=free_port(), keys=settings["spool"] / "keys")
+    result = run_glioserve("serve", **settings, port=free_port(), keys_file=settings["spool"] / "keys")
     assert result.returncode == 1
-    assert "GLIOSERVE_KEYS: expected a file that `glioserve keys add` made" in result.stderr
+    assert "GLIOSERVE_KEYS_FILE: expected a file created by `glioserve keys add`" in result.stderr
 
 
 def test_a_client_that_does_not_read_its_responses_is_disconnected(address, monkeypatch):

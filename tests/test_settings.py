@@ -24,7 +24,7 @@ def test_environment_variables_set_the_fields_they_name():
         ("GLIOSERVE_PROT", "9000"),
         ("GLIOSERVE_PORT", "many"),
         ("GLIOSERVE_DEVICE", "tpu"),
-        ("GLIOSERVE_GRACE_S", "inf"),
+        ("GLIOSERVE_SHUTDOWN_GRACE_S", "inf"),
         ("GLIOSERVE_THREADS", "9999"),
         ("GLIOSERVE_TRUSTED_PROXIES", "127.0.0.1, proxy.example"),
     ],
@@ -36,10 +36,10 @@ def test_an_invalid_variable_is_named(name, value):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "hospital.example"])
 def test_keys_are_required_beyond_loopback_unless_disabled(host):
-    with pytest.raises(SettingsError, match="GLIOSERVE_OPEN_TO_ANYONE=true"):
+    with pytest.raises(SettingsError, match="GLIOSERVE_ALLOW_UNAUTHENTICATED=true"):
         read_settings({"GLIOSERVE_HOST": host})
-    assert read_settings({"GLIOSERVE_HOST": host, "GLIOSERVE_KEYS": "keys"}).host == host
-    assert read_settings({"GLIOSERVE_HOST": host, "GLIOSERVE_OPEN_TO_ANYONE": "true"}).host == host
+    assert read_settings({"GLIOSERVE_HOST": host, "GLIOSERVE_KEYS_FILE": "keys"}).host == host
+    assert read_settings({"GLIOSERVE_HOST": host, "GLIOSERVE_ALLOW_UNAUTHENTICATED": "true"}).host == host
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])

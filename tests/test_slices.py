@@ -2,9 +2,9 @@ import numpy as np
 import torch
 from tiny import RECIPE, change
 
-from model_training.prepare import Content
-from model_training.slices import SliceDataset, truth_channels
-from service.segmentation.labels import Region, region_masks
+from model_training.data.prepare import Content
+from model_training.data.slices import SliceDataset, truth_channels
+from service.imaging.labels import Region, region_masks
 from service.segmentation.slices import AxialSlices, Window
 
 

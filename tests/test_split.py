@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from model_training.split import SUBSETS, draw_split, patient_of, read_split, write_split
+from model_training.data.split import SUBSETS, draw_split, patient_of, read_split, write_split
 
 CASES = {f"BraTS20_Training_{number:03}": number % 10 != 0 for number in range(1, 370)}
 

@@ -10,11 +10,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import RECIPE, change
 
-from model_training import run as run_folder
-from model_training.provenance import Provenance
-from model_training.train import NetworkRun, train
-from service.segmentation.labels import Region
-from service.segmentation.weights import load_model
+from model_training.training import run as run_folder
+from model_training.training.provenance import Provenance
+from model_training.training.train import NetworkRun, train
+from service.imaging.labels import Region
+from service.networks.checkpoints import load_model
 
 CPU = torch.device("cpu")
 TIMEOUT_S = 120

@@ -8,8 +8,8 @@ from matplotlib.image import imread
 from tiny import FIRST_SLICES
 
 from model_training.__main__ import main
-from model_training.split import read_split
-from service.segmentation.labels import Region
+from model_training.data.split import read_split
+from service.imaging.labels import Region
 
 TINY = ("--set=network.width=4", "--set=network.depth=2", "--set=training.epochs=2")
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from service.segmentation.network import UNet
+from service.networks.unet import UNet
 
 
 def test_the_default_network_has_its_documented_number_of_parameters():

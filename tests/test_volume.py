@@ -9,8 +9,9 @@ from support.api import post_case, read_problem
 from support.case_files import make_nifti
 from support.malicious_uploads import IMAGES
 
-from service.segmentation.errors import GeometryError, MalformedImageError
-from service.segmentation.volume import Volume, decode_nifti, encode_nifti
+from service.imaging.errors import GeometryError, MalformedImageError
+from service.imaging.nifti import decode_nifti, encode_nifti
+from service.imaging.volume import Volume
 
 NEARLY_SINGULAR = np.array([[1, 1, 0, 0], [0, 1e-20, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 AFFINE = np.array([[0, -2, 0, 10.5], [-1, 0, 0, 20], [0, 0, 3, -7], [0, 0, 0, 1.0]])

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from model_training.recipe import Recipe
-from service.phantom import encode_phantom, make_phantom
-from service.segmentation.volume import Grid, Volume
+from service.imaging.phantom import encode_phantom, make_phantom
+from service.imaging.volume import Grid, Volume
 
 SPLIT = {"train": ["one", "two"], "validation": ["three"], "test": ["four"]}
 FIRST_SLICES = {"one": 78, "two": 92, "three": 85, "four": 80}

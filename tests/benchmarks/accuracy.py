@@ -12,17 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from model_training.prepare import find_cases, read_folder
-from model_training.split import read_split
-from service.segmentation.case import Case, read_case
+from model_training.data.prepare import find_cases, read_folder
+from model_training.data.split import read_split
+from service.imaging.case import Case, read_case
+from service.imaging.labels import Region, RegionMasks, region_masks
+from service.imaging.normalise import NormalisedCase, normalise
+from service.networks.checkpoints import load_model
+from service.networks.model import Model
+from service.networks.precision import precision_name
 from service.segmentation.fuse import drop_small, nest
-from service.segmentation.labels import Region, RegionMasks, region_masks
 from service.segmentation.measure import dice
-from service.segmentation.model import Model
-from service.segmentation.network import precision_name
-from service.segmentation.normalise import NormalisedCase, normalise
 from service.segmentation.predict import find_regions, predict_masks
-from service.segmentation.weights import load_model
 from service.settings import DEFAULT_WEIGHTS
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.int8)
@@ -51,7 +51,7 @@ def compare(data: Path, names: list[str]) -> Mapping[str, NDArray[np.float64]]:
         normalised = normalise(case.images)
         scores["whole slices, float32"].append(score(case, normalised, whole_slice_masks(plain, normalised)))
         for method, model in served.items():
-            scores[method].append(score(case, normalised, predict_masks(model, normalised.scores).masks))
+            scores[method].append(score(case, normalised, predict_masks(model, normalised.intensities).masks))
     return {method: np.mean(dices, axis=0) for method, dices in scores.items()}
 
 
@@ -59,7 +59,7 @@ def score(case: Case, normalised: NormalisedCase, masks: RegionMasks) -> list[fl
     """The Dice of the three regions."""
     assert case.ground_truth is not None
     truth = region_masks(case.ground_truth.voxels)
-    return [dice(normalised.uncrop(masks[region]), truth[region]) for region in Region]
+    return [dice(normalised.brain.uncrop(masks[region]), truth[region]) for region in Region]
 
 
 def whole_slice_masks(model: Model, case: NormalisedCase) -> dict[Region, NDArray[np.bool_]]:
@@ -67,7 +67,7 @@ def whole_slice_masks(model: Model, case: NormalisedCase) -> dict[Region, NDArra
     masks: dict[Region, NDArray[np.bool_]] = {}
     outer = None
     volumes = np.zeros((4, *case.grid.shape), np.float32)
-    volumes[(slice(None), *case.box)] = case.scores
+    volumes[(slice(None), *case.box)] = case.intensities
     slices = torch.from_numpy(volumes).permute(3, 0, 2, 1)  # (Z, 4, Y, X)
     depth, _, height, width = slices.shape
     for checkpoint in model.checkpoints:
@@ -79,7 +79,7 @@ def whole_slice_masks(model: Model, case: NormalisedCase) -> dict[Region, NDArra
             seen = torch.cat([padded[z + reach + offset] for offset in card.slice_offsets])
             mask[z] = find_regions(checkpoint, seen[None], model)[0, 0, :height, :width]
         nested, _ = nest(mask.transpose(2, 1, 0)[case.box], outer)
-        outer = masks[card.regions[0]] = drop_small(nested, card.smallest_ml.get(card.regions[0], 0.0), 0.001)
+        outer = masks[card.regions[0]] = drop_small(nested, card.min_volume_ml.get(card.regions[0], 0.0), 0.001)
     return masks
 
 

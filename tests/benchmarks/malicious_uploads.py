@@ -10,8 +10,8 @@ from urllib.request import Request, urlopen
 
 from support.malicious_uploads import ARCHIVES, IMAGES
 
-from service.bench.server import running_server
-from service.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
+from service.command_line.bench.service_process import running_service
+from service.imaging.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
 
 MAX_SECONDS, MAX_ADDED_MIB = 1.0, 100
 
@@ -19,12 +19,12 @@ MAX_SECONDS, MAX_ADDED_MIB = 1.0, 100
 def main() -> None:
     """Send each upload, print its time and memory, and fail if a limit is exceeded."""
     failed = 0
-    with running_server(GLIOSERVE_MAX_UNPACKED_MIB="128") as server:
+    with running_service(GLIOSERVE_MAX_UNPACKED_MIB="128") as server:
         server.segment(zip_files(encode_phantom(make_phantom(SLAB_GRID))))
         print(f"{'upload':28}{'status':>8}{'seconds':>9}{'added MiB':>10}")
         for name, upload in (ARCHIVES | IMAGES).items():
             body = upload.make_body()
-            server.restart_peak()
+            server.reset_peak()
             before_mib, started = server.resident_mib(), perf_counter()
             status = send(server.address, body)
             seconds, added_mib = perf_counter() - started, server.peak_resident_mib() - before_mib

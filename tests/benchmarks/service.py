@@ -11,9 +11,9 @@ from pathlib import Path
 
 from support.real_cases import BRATS
 
-from service.bench.measurement import measure
-from service.bench.table import render
-from service.phantom import encode_phantom, make_phantom, zip_files
+from service.command_line.bench.measurement import measure
+from service.command_line.bench.table import render
+from service.imaging.phantom import encode_phantom, make_phantom, zip_files
 from service.settings import read_settings
 
 CASE = BRATS / "zips" / "BraTS2021_01660.zip"

@@ -24,9 +24,9 @@ with atheris.instrument_imports(include=["nibabel", "service", "zipfile"]):
     from fuzz.findings import Findings
     from fuzz.inputs import corpus, make_image, uploads
     from fuzz.readers import HANG_S, MEMORY_FOLDER, read
-    from service.archive import ZIP_PART
-    from service.decoding import confine
-    from service.log import silence_libraries
+    from service.intake.archive import ZIP_NAME
+    from service.intake.decoder_process import confine
+    from service.machine.process import silence_libraries
 
 ZIP, IMAGE, GENERATED = range(3)
 MAX_INPUT_BYTES = 2**13
@@ -67,7 +67,7 @@ def seed_inputs() -> list[bytes]:
     """The initial corpus."""
     zips, cases = corpus()
     images = {data for case in cases for data in case.values()}
-    return [bytes([ZIP]) + upload[ZIP_PART] for upload in zips] + [bytes([IMAGE]) + data for data in images]
+    return [bytes([ZIP]) + upload[ZIP_NAME] for upload in zips] + [bytes([IMAGE]) + data for data in images]
 
 
 def fuzz_forever() -> None:
@@ -84,7 +84,7 @@ def fuzz_forever() -> None:
             if kind == GENERATED:
                 read_generated(rest)
             else:
-                read({ZIP_PART: rest} if kind == ZIP else others | {FUZZED_MODALITY: rest}, folder)
+                read({ZIP_NAME: rest} if kind == ZIP else others | {FUZZED_MODALITY: rest}, folder)
 
         atheris.Setup(sys.argv, try_one)
         atheris.Fuzz()

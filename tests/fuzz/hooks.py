@@ -9,9 +9,9 @@ from schemathesis.transport.requests import REQUESTS_TRANSPORT, multipart_serial
 
 from fuzz.inputs import make_image
 from fuzz.requests import valid_uploads
-from service.archive import ZIP_PART
+from service.intake.archive import ZIP_NAME
 
-ZIPPED = valid_uploads()[0][ZIP_PART]
+ZIPPED = valid_uploads()[0][ZIP_NAME]
 IMAGE = make_image((8, 9, 10))
 LABELS = IMAGE[:352] + bytes(len(IMAGE) - 352)
 
@@ -26,5 +26,5 @@ def write_form(context: schemathesis.SerializationContext, value: Any) -> Any:
     meta = context.case.meta
     body = meta and meta.components.get(ParameterLocation.BODY)
     if isinstance(value, dict) and body and body.mode.is_positive:
-        value = {name: {ZIP_PART: ZIPPED, "seg": LABELS}.get(name, IMAGE) for name in value}
+        value = {name: {ZIP_NAME: ZIPPED, "seg": LABELS}.get(name, IMAGE) for name in value}
     return multipart_serializer(context, value)

@@ -23,9 +23,9 @@ from support.running_service import serve_in_process, wait_until
 
 from fuzz.inputs import SECRET, corpus
 from fuzz.requests import Attempt, Requests, malicious_bodies, valid_uploads
-from service.bench.server import Server
-from service.keys import KeyFile, Scope
-from service.phantom import SLAB_GRID, make_phantom
+from service.command_line.bench.service_process import ServiceProcess
+from service.imaging.phantom import SLAB_GRID, make_phantom
+from service.security.keys import KeyFile, Scope
 
 CLIENTS = 8
 WARM_UP_REQUESTS = 2000  # before memory is measured
@@ -38,12 +38,12 @@ SETTINGS = {
     "device": "cpu",
     "precision": "float32",
     "threads": 1,
-    "max_waiting": 2,  # so that some cases are rejected
+    "queue_size": 2,  # so that some cases are rejected
     "max_upload_mib": 16,
     "max_unpacked_mib": 64,
     "max_spool_mib": 64,
-    "upload_pause_s": 3,
-    "keep_results_s": 20,
+    "upload_idle_timeout_s": 3,
+    "result_retention_s": 20,
     "requests_per_minute": 10**6,
 }
 
@@ -70,12 +70,12 @@ def fuzz_http(seed: int, seconds: float, min_requests: int, out: Path) -> Tally:
     for make in (corpus, valid_uploads, malicious_bodies):
         make()  # fill the caches once, not in every client
     keys = make_keys(folder.with_suffix(".keys"))
-    settings = SETTINGS | {"weights": known_weights(out), "keys": folder.with_suffix(".keys")}
+    settings = SETTINGS | {"weights": known_weights(out), "keys_file": folder.with_suffix(".keys")}
     with (
         serve_in_process(folder, **settings) as service,
         httpx2.Client(base_url=service.address, headers={"Authorization": f"Bearer {keys[0]}"}) as admin,
     ):
-        server = Server(service.address, service.process.pid)
+        server = ServiceProcess(service.address, service.process.pid)
         clients = [Client(server.address, f"{seed}:{number}", jobs, out, keys) for number in range(CLIENTS)]
         run(clients, Tally(), lambda tally: tally.requests < WARM_UP_REQUESTS)
         wait_until_idle(admin, tally)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.case_files import MODALITY_NAMES, make_nifti, make_zip
 from support.malicious_uploads import ARCHIVES, IMAGES
 
-from service.archive import ZIP_PART
+from service.intake.archive import ZIP_NAME
 
 Upload = Mapping[str, bytes]
 
@@ -50,7 +50,7 @@ def corpus() -> tuple[tuple[Upload, ...], tuple[Upload, ...]]:
     bodies = [make_zip(valid), make_zip(valid, ZIP_STORED), make_zip(gzipped), make_zip(gzipped, ZIP_STORED)]
     bodies += [upload.make_body() for upload in (*ARCHIVES.values(), *IMAGES.values())]
     parts = [dict(zip((*MODALITY_NAMES, "seg"), files.values(), strict=True)) for files in (valid, gzipped)]
-    return tuple({ZIP_PART: body} for body in bodies if len(body) <= MAX_CORPUS_ENTRY_BYTES), tuple(parts)
+    return tuple({ZIP_NAME: body} for body in bodies if len(body) <= MAX_CORPUS_ENTRY_BYTES), tuple(parts)
 
 
 def mutate_upload(random: Random) -> Upload:
@@ -58,7 +58,7 @@ def mutate_upload(random: Random) -> Upload:
     upload = dict(random.choice(random.choice(corpus())))
     name = random.choice(list(upload))
     data = bytearray(upload[name])
-    mutates_content = name != ZIP_PART and random.random() < 0.5 and data[:2] == b"\x1f\x8b"
+    mutates_content = name != ZIP_NAME and random.random() < 0.5 and data[:2] == b"\x1f\x8b"
     if mutates_content:  # instead of the compressed bytes
         upload[name] = gzip.compress(_mutate(bytearray(gzip.decompress(data)), random), 1)
     else:
@@ -294,4 +294,4 @@ def parts(draw: st.DrawFn) -> Upload:
 
 def uploads() -> st.SearchStrategy[Upload]:
     """Zips, and sets of one file per modality."""
-    return archives().map(lambda body: {ZIP_PART: body}) | parts()
+    return archives().map(lambda body: {ZIP_NAME: body}) | parts()

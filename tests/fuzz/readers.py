@@ -21,9 +21,9 @@ from hypothesis import given
 
 from fuzz.findings import Findings
 from fuzz.inputs import SECRET, Upload, corpus, mutate_upload, uploads
-from service.decoding import MAX_MESSAGE_BYTES, confine, read_upload
 from service.errors import DecodingError
-from service.log import silence_libraries
+from service.intake.decoder_process import MAX_MESSAGE_BYTES, confine, read_upload
+from service.machine.process import silence_libraries
 
 MAX_UNPACKED_MIB = 64
 HANG_S = 10  # for inputs of kilobytes

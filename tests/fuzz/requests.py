@@ -9,7 +9,7 @@ from support.case_files import MODALITY_NAMES, make_zip
 from support.malicious_uploads import ARCHIVES, IMAGES
 
 from fuzz.inputs import SECRET, Upload, make_image, mutate_upload
-from service.archive import ZIP_PART
+from service.intake.archive import ZIP_NAME
 
 Header = tuple[bytes, bytes]
 
@@ -92,7 +92,7 @@ class Requests:
 
     def malicious(self, random: Random) -> Attempt:
         """A malicious upload."""
-        return self._case(random, {ZIP_PART: random.choice(malicious_bodies())})
+        return self._case(random, {ZIP_NAME: random.choice(malicious_bodies())})
 
     def mutated(self, random: Random) -> Attempt:
         """An upload of the corpus with some bytes changed."""
@@ -151,8 +151,8 @@ class Requests:
 
     def _case(self, random: Random, upload: Upload) -> Attempt:
         """A request with an upload as a raw zip or as a form."""
-        if ZIP_PART in upload and random.random() < 0.5:
-            body, kind = upload[ZIP_PART], b"application/zip"
+        if ZIP_NAME in upload and random.random() < 0.5:
+            body, kind = upload[ZIP_NAME], b"application/zip"
         else:
             body = b"".join(
                 b"--x\r\n" + _disposition(name.encode()) + b"\r\n\r\n" + data + b"\r\n" for name, data in upload.items()
@@ -242,7 +242,7 @@ def _headers(random: Random) -> list[Header]:
 
 
 def _part(random: Random) -> bytes:
-    name = random.choice((ZIP_PART, *MODALITY_NAMES, "seg", SECRET, "", "../x", "t1\0", "x" * 3000)).encode()
+    name = random.choice((ZIP_NAME, *MODALITY_NAMES, "seg", SECRET, "", "../x", "t1\0", "x" * 3000)).encode()
     headers = [_disposition(name)]
     if random.random() < 0.4:
         headers = [random.choice(_invalid_part_headers(name))]
@@ -285,7 +285,7 @@ def _noise(random: Random, max_bytes: int) -> bytes:
 def valid_uploads() -> list[Upload]:
     """Valid cases: a zip, and one file per modality."""
     files = {name: make_image((8, 9, 10), number) for number, name in enumerate(MODALITY_NAMES)}
-    return [{ZIP_PART: make_zip({f"{SECRET}_{name}.nii": data for name, data in files.items()})}, files]
+    return [{ZIP_NAME: make_zip({f"{SECRET}_{name}.nii": data for name, data in files.items()})}, files]
 
 
 @cache

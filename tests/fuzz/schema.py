@@ -22,10 +22,10 @@ def fuzz_schema(seed: int, seconds: float, out: Path, *, with_keys: bool) -> tup
     """Fuzz for about this many seconds, with or without keys; return the findings and the duration."""
     folder = out / ("schema-with-keys" if with_keys else "schema")
     rmtree(folder, ignore_errors=True)
-    settings = SETTINGS | {"max_waiting": QUEUE_SIZE, "weights": known_weights(out)}
+    settings = SETTINGS | {"queue_size": QUEUE_SIZE, "weights": known_weights(out)}
     header: list[str] = []
     if with_keys:
-        settings["keys"] = folder.with_suffix(".keys")
+        settings["keys_file"] = folder.with_suffix(".keys")
         header = ["--header", f"Authorization: Bearer {make_keys(settings['keys'])[0]}"]
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "fuzz.hooks", "PYTHONPATH": path}

@@ -14,7 +14,7 @@ from support.running_service import wait_until
 
 from image import container as image
 from image.container import ADDRESS, FOLDER, ROOT, USER, run
-from service.phantom import encode_phantom, make_phantom, zip_files
+from service.imaging.phantom import encode_phantom, make_phantom, zip_files
 
 MAX_SIZE_GB = 1.5
 MAX_IDLE_MIB = 600
@@ -165,13 +165,13 @@ def test_a_phantom_is_segmented_with_a_key_only(key):
     case = zip_files(encode_phantom(make_phantom()))
     assert segment(case).status_code == 401
     report = report_of(segment(case, key))
-    assert report["regions"]["WT"]["agreement"]["dice"] > 0.9
+    assert report["regions"]["WT"]["scores"]["dice"] > 0.9
     assert report["computation"]["device"] == "cpu"
 
 
 @pytest.mark.skipif(not REAL_CASE.exists(), reason="no real cases beside the checkout")
 def test_a_real_case_is_segmented(key):
-    assert report_of(segment(REAL_CASE.read_bytes(), key))["regions"]["WT"]["agreement"]["dice"] > 0.8
+    assert report_of(segment(REAL_CASE.read_bytes(), key))["regions"]["WT"]["scores"]["dice"] > 0.8
 
 
 @pytest.mark.usefixtures("container")

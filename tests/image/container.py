@@ -174,7 +174,7 @@ def _bundle(files: Path, config: dict[str, Any], bundle: Path) -> dict[str, Any]
         "process": {
             "user": dict(zip(("uid", "gid"), map(int, config["User"].split(":")), strict=True)),
             "args": [*config["Entrypoint"], *config["Cmd"]],
-            "env": [*config["Env"], "GLIOSERVE_KEYS=/run/secrets/keys"],
+            "env": [*config["Env"], "GLIOSERVE_KEYS_FILE=/run/secrets/keys"],
             "cwd": "/",
             "noNewPrivileges": True,
             "capabilities": {},

@@ -39,6 +39,7 @@ def submit_case(client: Client, body: bytes, **headers: str) -> str:
 def wait_for_job(client: Client, job: str) -> dict[str, Any]:
     """Wait until a job is done or failed and return its status."""
     wait_until(lambda: client.get(job).json()["state"] in ("done", "failed"))
+    client.get(f"{job}/events")  # ends only once the job is stored and counted
     return client.get(job).json()
 
 
@@ -53,7 +54,7 @@ def fill_queue(gate: GatedNetwork, client: TestClient, body: bytes) -> list[str]
 
 def list_job_files(client: TestClient) -> list[str]:
     """The names of all job files on the spool; folders may be removed meanwhile."""
-    folder = client.app.state.lifetime.queue.spool.folder
+    folder = client.app.state.runtime.queue.spool.folder
     return sorted(name for job, _, names in os.walk(folder) if Path(job) != folder for name in names)
 
 

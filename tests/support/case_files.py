@@ -7,8 +7,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import nibabel as nib
 import numpy as np
 
-from service.phantom import ENDINGS, zip_files
-from service.segmentation.case import role_of
+from service.imaging.case import role_of
+from service.imaging.phantom import SUFFIXES, zip_files
 
 SMALL_SHAPE = (8, 9, 10)
 MODALITY_NAMES = ("t1", "t1ce", "t2", "flair")
@@ -31,7 +31,7 @@ def make_case_files(**replaced: bytes) -> dict[str, bytes]:
 
 
 def make_zip(entries: Mapping[str, bytes], compression: int = ZIP_DEFLATED) -> bytes:
-    """A compressed zip; `service.phantom.zip_files` makes stored ones."""
+    """A compressed zip; `service.imaging.phantom.zip_files` makes stored ones."""
     body = BytesIO()
     with ZipFile(body, "w", compression) as archive:
         for name, data in entries.items():
@@ -41,10 +41,10 @@ def make_zip(entries: Mapping[str, bytes], compression: int = ZIP_DEFLATED) -> b
 
 def rename_by_role(files: Mapping[str, bytes]) -> dict[str, bytes]:
     """The files of a case by the name of their form part: t1, t1ce, t2, flair, seg."""
-    return {ENDINGS[role_of(name)]: data for name, data in files.items()}
+    return {SUFFIXES[role_of(name)]: data for name, data in files.items()}
 
 
 def zip_case(files: Mapping[str, bytes], drop: str | None = None, **replaced: bytes) -> bytes:
     """A case as a zip, with one role dropped and the files of some roles replaced."""
     by_role = {role_of(name): data for name, data in files.items() if role_of(name) != drop}
-    return zip_files({f"{ENDINGS[role]}.nii.gz": replaced.get(role, data) for role, data in by_role.items()})
+    return zip_files({f"{SUFFIXES[role]}.nii.gz": replaced.get(role, data) for role, data in by_role.items()})

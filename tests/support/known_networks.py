@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from service.segmentation.card import Card
-from service.segmentation.case import Modality
-from service.segmentation.labels import Region
-from service.segmentation.model import Checkpoint, Model
-from service.segmentation.network import UNet, place
-from service.segmentation.volume import Volume
-from service.segmentation.weights import save_checkpoint
+from service.imaging.case import Modality
+from service.imaging.labels import Region
+from service.imaging.volume import Volume
+from service.networks.checkpoints import save_checkpoint
+from service.networks.model import Checkpoint, Model
+from service.networks.model_card import ModelCard
+from service.networks.precision import place
+from service.networks.unet import UNet
 
 CPU = torch.device("cpu")
 
@@ -60,10 +61,10 @@ def random_networks() -> list[UNet]:
     return networks
 
 
-def make_card(*regions: Region, **changes: object) -> Card:
+def make_card(*regions: Region, **changes: object) -> ModelCard:
     """A model card for a test network."""
     entries = {"width": 1, "depth": 1, "licence": "none", "attribution": "none", "intended_use": "tests"}
-    return Card(name="known", version="1", regions=regions, **(entries | changes))
+    return ModelCard(name="known", version="1", regions=regions, **(entries | changes))
 
 
 def known_model(images: dict[str, Volume]) -> Model:

@@ -11,7 +11,7 @@ from zipfile import ZIP_BZIP2, ZIP_LZMA, ZipFile, ZipInfo
 import nibabel as nib
 import numpy as np
 
-from service.phantom import zip_files
+from service.imaging.phantom import zip_files
 from support.case_files import make_case_files, make_nifti, make_zip
 
 CENTRAL_SIGNATURE, END_SIGNATURE = b"PK\1\2", b"PK\5\6"
@@ -162,7 +162,7 @@ ARCHIVES: Mapping[str, MaliciousUpload] = {
     "nested gzip": MaliciousUpload(
         lambda: with_entry(ZipInfo("more.tar.gz")), 400, "unsafe-archive", "within the archive"
     ),
-    "duplicate names": MaliciousUpload(make_duplicate_names, 400, "unsafe-archive", "two of one"),
+    "duplicate names": MaliciousUpload(make_duplicate_names, 400, "unsafe-archive", "unique entry names"),
     "overlapping entries": MaliciousUpload(make_overlapping_entries, 400, "unsafe-archive", "overlap"),
     "many entries": MaliciousUpload(
         lambda: make_zip({str(number): b"" for number in range(1001)}), 413, "too-large", "1000 entries, found 1001"

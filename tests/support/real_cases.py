@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from model_training.split import read_split
+from model_training.data.split import read_split
 
 BRATS = Path(__file__).parents[3] / "shared" / "brats"
 

@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.server import Server
 from service.settings import Settings
+from service.web.server import Server
 from support.command_line import GLIOSERVE, environment_with
 
 LOOPBACK = "http://127.0.0.1"
