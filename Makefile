@@ -66,7 +66,7 @@ train: setup  ## train RECIPE on the BraTS cases in DATA, write to RUN; optional
 evaluate: setup $(DATA)  ## evaluate WEIGHTS on the validation and test cases of DATA; optional: SPLIT=file.json
 	$(BIN)/python -m model_training evaluate $(DATA) --weights $(WEIGHTS) --split $(or $(SPLIT),$(DATA)/split.json)
 
-accuracy: setup $(DATA)  ## compare cropping, cascade and precisions with whole slices in float32, on the cases of DATA
+accuracy: setup $(DATA)  ## compare crops, cascade and precisions with whole float32 slices; DATA needs a split.json
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.accuracy $(DATA)
 
 performance: setup  ## plot docs/performance.png: memory over 100 requests, time against number of slices

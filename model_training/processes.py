@@ -78,7 +78,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over the batches of all processes. torch's own SyncBatchNorm requires a GPU."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the name in torch
-        """Normalise features (B, C, H, W), while training with the statistics of all processes."""
+        """Normalise features (B, C, H, W); in training mode, with the statistics of all processes."""
         if not self.training:
             return super().forward(input)
         features = input.float()

@@ -25,7 +25,7 @@ SEED = 0
 def quantise(folder: Path, model: Model, cases: Sequence[CachedCase]) -> None:
     """Write each network of a model's folder as INT8 beside its weights, and the hash to its model card.
 
-    Value ranges and biases are calibrated on the slices of training cases that the service would run the network on.
+    Activation ranges and bias corrections are computed on slices of training cases that the service would process.
     Raises ValueError if there are none.
     """
     folded = model.optimised(torch.float32)
@@ -52,8 +52,8 @@ def _calibration_slices(
         indices = fusion.slices_to_run
         selected = np.sort(random.choice(indices, min(SLICES_PER_CASE, len(indices)), replace=False))
         yield [
-            slices.take(members, window, checkpoint.card.slice_offsets).contiguous().numpy()
-            for members, window in slices.blocks(selected)
+            slices.take(members, crop, checkpoint.card.slice_offsets).contiguous().numpy()
+            for members, crop in slices.blocks(selected)
         ]
         fusion.add({region: masks[region] for region in checkpoint.card.regions})
 

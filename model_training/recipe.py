@@ -39,7 +39,7 @@ class Training(StrictModel):
     learning_rate: Annotated[float, Field(gt=0)]
     schedule: Literal["constant", "one cycle"]  # with "one cycle", learning_rate is the peak
     loss: Literal["dice", "batch dice", "batch dice + cross-entropy"]  # equation (1), equation (2), not in the paper
-    background_share: Probability = 1.0  # fraction of the slices without tumour, a new random selection each epoch
+    background_share: Probability = 1.0  # used fraction of the slices without tumour, newly drawn each epoch
     ema_decay: Probability = 0.0  # decay per step of the moving average of the weights; the average is saved
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     patch_size: tuple[Positive, Positive] | None = None  # height and width; by default those of the largest brain
@@ -49,7 +49,7 @@ class Training(StrictModel):
 
 
 class Augmentation(StrictModel):
-    """Augmentations; a number is the probability that one is applied to a slice."""
+    """Augmentations; each Probability is that of applying the augmentation to a slice."""
 
     copies: Positive = 1  # augmented copies of each slice in an epoch
     new_each_epoch: bool = False  # whether each epoch makes new copies instead of repeating the same ones

@@ -1,4 +1,4 @@
-"""The assembly of the web service, nothing else."""
+"""Assembles the FastAPI application: middleware, routes, error handlers and lifespan."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

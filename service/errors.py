@@ -1,30 +1,30 @@
-"""Errors of the web service, as one tree. Errors of the core are in imaging.errors and networks.errors.
+"""Exception hierarchy of the web service. Those of the core are in imaging.errors and networks.errors.
 
 RequestError                    a request that is refused, or a case that fails
-├── BrokenArchiveError          the zip is damaged, encrypted or not a zip
-├── UnsafeArchiveError          a zip with entries that no honest tool writes
+├── BrokenArchiveError          an archive that is damaged, encrypted or not a zip
+├── UnsafeArchiveError          a zip with unsafe entries: links, duplicates, overlaps, paths that leave it
 ├── TooLargeError               the body, or its unpacked content, exceeds a limit
 ├── UnsupportedMediaTypeError   a body that is neither a zip nor multipart
-├── NotAcceptableError          no media type of the answer that the client accepts
+├── NotAcceptableError          the client accepts none of the media types of the response
 ├── UploadError                 multipart parts that do not form a case
 ├── StalledUploadError          an upload that stopped or became too slow
 ├── UnauthenticatedError        a missing or invalid API key
-├── ForbiddenError              an API key without the scope, or a cross-origin request
+├── ForbiddenError              an API key without the required scope, or a disallowed origin or host name
 ├── RateLimitError              too many requests for an API key
 ├── NotReadyError               the model is still loading, or the service is shutting down
 ├── QueueFullError              the queue is full
-├── SpoolError                  the disk, or the spool's share of it, is full
-├── KeyReusedError              an Idempotency-Key that was used for another case
+├── SpoolError                  the spool cannot be written, or its size limit is reached
+├── IdempotencyKeyReusedError              an Idempotency-Key that was used for another case
 ├── JobNotFoundError            an unknown, removed or expired job
 ├── JobNotFinishedError         a result that does not exist yet
-├── LostFileError               a job's file that is missing or unreadable
+├── LostFileError               a job's file or record that is missing, changed or unreadable
 └── CrashError                  a case that crashes or hangs the process that works on it
 
 DecodingError                   reading a case failed for an internal reason
 SettingsError                   invalid settings; the service does not start
 BenchError                      a benchmark that failed
 HealthError                     a service that does not report that it is alive
-SelftestError                   no recorded mask to compare with
+SelftestError                   no usable recorded label map to compare with
 """
 
 
@@ -33,15 +33,15 @@ class RequestError(Exception):
 
     def __init__(self, message: str, retry_after_s: int | None = None) -> None:
         super().__init__(message)
-        self.retry_after_s = retry_after_s  # None where retrying does not help
+        self.retry_after_s = retry_after_s  # None if retrying does not help
 
 
 class BrokenArchiveError(RequestError):
-    """The zip is damaged, encrypted or not a zip."""
+    """An archive that is damaged, encrypted or not a zip."""
 
 
 class UnsafeArchiveError(RequestError):
-    """A zip with entries that no honest tool writes."""
+    """A zip with unsafe entries: links, duplicates, overlaps, nested archives, or paths that lead out of it."""
 
 
 class TooLargeError(RequestError):
@@ -53,7 +53,7 @@ class UnsupportedMediaTypeError(RequestError):
 
 
 class NotAcceptableError(RequestError):
-    """No media type of the answer that the client accepts."""
+    """The client accepts none of the media types of the response."""
 
 
 class UploadError(RequestError):
@@ -69,7 +69,7 @@ class UnauthenticatedError(RequestError):
 
 
 class ForbiddenError(RequestError):
-    """An API key without the scope, or a cross-origin request."""
+    """An API key without the required scope, a disallowed cross-origin request, or a disallowed host name."""
 
 
 class RateLimitError(RequestError):
@@ -85,10 +85,10 @@ class QueueFullError(RequestError):
 
 
 class SpoolError(RequestError):
-    """The disk, or the spool's share of it, is full."""
+    """The spool cannot be written, for example because the disk is full, or its size limit is reached."""
 
 
-class KeyReusedError(RequestError):
+class IdempotencyKeyReusedError(RequestError):
     """An Idempotency-Key that was used for another case."""
 
 
@@ -101,7 +101,7 @@ class JobNotFinishedError(RequestError):
 
 
 class LostFileError(RequestError):
-    """A job's file that is missing or unreadable."""
+    """A job's file or record that is missing, changed or unreadable."""
 
 
 class CrashError(RequestError):
@@ -125,4 +125,4 @@ class HealthError(Exception):
 
 
 class SelftestError(Exception):
-    """No recorded mask to compare with."""
+    """No usable recorded label map to compare with: it is missing, damaged or of another shape."""

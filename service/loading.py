@@ -7,7 +7,7 @@ from service.machine.device import choose_device, choose_precision, limit_memory
 from service.networks.checkpoints import load_model
 from service.networks.model import Model
 from service.segmentation.pipeline import segment
-from service.segmentation.predict import fit_memory
+from service.segmentation.predict import fit_batch_size
 from service.settings import Settings
 
 
@@ -22,6 +22,6 @@ def load_and_warm_up(settings: Settings) -> Model:
     model = load_model(settings.weights, device, with_int8=settings.precision in ("auto", "int8"))
     model = model.optimised(choose_precision(settings.precision))
     if device.type == "cuda":
-        model = fit_memory(model)
+        model = fit_batch_size(model)
     segment(phantom.encode_phantom(phantom.make_phantom(phantom.SLAB_GRID)), model)
     return model

@@ -1,4 +1,4 @@
-"""What lives as long as the process: it loads the model, runs the queue, and shuts down in order."""
+"""The lifecycle of the service: load the model, run the queue, and shut down in order."""
 
 import logging
 from contextlib import closing
@@ -28,7 +28,7 @@ log = logging.getLogger("uvicorn.error")
 
 
 class Runtime:
-    """Starts alive but not ready; `run` makes it ready, `shut_down` ends it."""
+    """The running service: live but not ready at first; `run` makes it ready, `shut_down` ends it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

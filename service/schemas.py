@@ -1,4 +1,4 @@
-"""The JSON documents of the HTTP interface."""
+"""Schemas of the JSON documents in the HTTP API."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,23 +18,23 @@ class WireModel(BaseModel):
 
 
 class Scores(WireModel):
-    """Scores of one region against the ground truth, by the rules of BraTS."""
+    """Scores of one region against the ground truth, by the evaluation rules of BraTS."""
 
-    dice: float = Field(description="2 TP / (2 TP + FP + FN); 1 where both masks are empty, 0 where one is")
+    dice: float = Field(description="2 TP / (2 TP + FP + FN); 1 if both masks are empty, 0 if one is")
     sensitivity: float
     specificity: float
-    hd95_mm: float = Field(description="95 % Hausdorff distance; 0 where both masks are empty, 374 where one is")
+    hd95_mm: float = Field(description="95 % Hausdorff distance; 0 if both masks are empty, 374 if one is")
 
 
 class RegionReport(WireModel):
     """One region of the fused segmentation."""
 
     volume_ml: float
-    scores: Scores | None = Field(description="null where the case came without ground truth")
+    scores: Scores | None = Field(description="null if the case came without ground truth")
 
 
 class InputReport(WireModel):
-    """The grid of the uploaded case, which is also the grid of the mask."""
+    """The grid of the uploaded case, which is also the grid of the label map."""
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
@@ -42,7 +42,7 @@ class InputReport(WireModel):
 
 
 class ModelIdentity(WireModel):
-    """Which weights produced the mask."""
+    """Which weights produced the label map."""
 
     name: str
     version: str
@@ -50,25 +50,25 @@ class ModelIdentity(WireModel):
 
 
 class ComputationReport(WireModel):
-    """How the mask was computed."""
+    """How the label map was computed."""
 
     device: str
-    precision: str = Field(description="number format of the networks")
+    precision: str = Field(description="data type in which the networks are computed")
     device_peak_mib: float | None = Field(description="peak memory reserved on the GPU since the start; null on a CPU")
     slices: int = Field(description="axial slices of the case, 1 mm apart")
     slices_run: Mapping[str, int] = Field(
-        description="by network: the number of slices it ran on, those with brain or with the region around its own"
+        description="by network: number of slices processed, those with brain or with the enclosing region"
     )
 
 
 class Report(WireModel):
-    """Everything about a segmented case except the mask itself."""
+    """Everything about a segmented case except the label map itself."""
 
     regions: Mapping[Region, RegionReport]
-    labels: Mapping[str, int] = Field(description="the label numbers used in the mask")
+    labels: Mapping[str, int] = Field(description="the label numbers used in the label map")
     voxels_changed_by_nesting: int = Field(
-        description="voxels of the LPS, 1 mm grid, in the slices run, that nesting removed: ET outside TC, or TC "
-        "outside WT"
+        description="voxels (1 mm LPS grid, processed slices only) that were removed so that the regions are nested: "
+        "ET outside TC, or TC outside WT"
     )
     input: InputReport
     model: ModelIdentity
@@ -124,10 +124,10 @@ class JobStatus(WireModel):
 
     id: str
     state: Literal["waiting", "running", "done", "failed"]
-    queue_position: int | None = Field(description="1 for the next job to run; null where it does not wait")
+    queue_position: int | None = Field(description="1 for the next job to run; null unless the job is waiting")
     slices: Mapping[str, SliceProgress] = Field(description="by network; a network that has not started is absent")
     estimated_remaining_s: float | None = Field(
-        description="estimated seconds until the result, from recent cases; null once it is available"
+        description="estimated seconds until the job finishes, from recent cases; null once it has finished"
     )
     created: datetime
     finished: datetime | None

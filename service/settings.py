@@ -26,7 +26,7 @@ class Settings(BaseModel):
     weights: Path = Field(DEFAULT_WEIGHTS, description="folder with safetensors files and their model cards")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto uses CUDA if there is a usable GPU")
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
-        "auto", description="number format of the networks; auto uses the device's fastest format of equal accuracy"
+        "auto", description="data type of the networks; auto uses the fastest one on the device that loses no accuracy"
     )
     device_memory_mib: int = Field(
         2048,
@@ -49,7 +49,7 @@ class Settings(BaseModel):
         None, description="file of API keys, created by `glioserve keys add`; without it no key is required"
     )
     allow_unauthenticated: bool = Field(
-        False, description="true allows listening beyond loopback without API keys or client certificates"
+        False, description="true allows listening on non-loopback addresses without API keys or client certificates"
     )
     requests_per_minute: int = Field(600, ge=1, description="rate limit of each API key")
     tls_certificate: Path | None = Field(None, description="certificate chain (PEM); enables TLS")
@@ -58,7 +58,7 @@ class Settings(BaseModel):
         None, description="certificate authority (PEM) of client certificates; enables mutual TLS"
     )
     trusted_proxies: str = Field(
-        "", description="addresses of proxies whose X-Forwarded-For is used as client address; comma-separated"
+        "", description="addresses or networks (CIDR) of proxies whose X-Forwarded-For is used; comma-separated"
     )
     cors_origins: str = Field(
         "",
@@ -67,7 +67,7 @@ class Settings(BaseModel):
     metrics: bool = Field(True, description="enables /metrics")
     docs: bool = Field(True, description="enables /docs and /openapi.json")
     max_attempts: int = Field(
-        2, ge=1, description="number of crashes of the service during a job after which the job fails"
+        2, ge=1, description="a job fails once the service has crashed this many times while working on it"
     )
     shutdown_grace_s: float = Field(60, ge=0, description="seconds that running cases may take to finish at shutdown")
 
@@ -95,8 +95,8 @@ class Settings(BaseModel):
             raise ValueError(f"GLIOSERVE_TRUSTED_PROXIES: expected addresses, such as 127.0.0.1, found {invalid[0]}")
         if bool(self.tls_certificate) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_certificate):
             raise ValueError(
-                "GLIOSERVE_TLS_CERTIFICATE, GLIOSERVE_TLS_KEY: expected both, also for GLIOSERVE_TLS_CLIENT_CA, "
-                "found one missing"
+                "GLIOSERVE_TLS_CERTIFICATE, GLIOSERVE_TLS_KEY: expected both or neither, and both if "
+                "GLIOSERVE_TLS_CLIENT_CA is set, found at least one missing"
             )
         if self.is_loopback_only and not is_loopback(self.host):
             raise ValueError(

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from service.imaging.case import Modality
 from service.imaging.labels import Region
-from service.networks.model import SLICE_BATCH, Checkpoint, Model
+from service.networks.model import DEFAULT_BATCH_SIZE, Checkpoint, Model
 from service.networks.unet import UNet
-from service.segmentation.predict import fit_memory, predict_masks
+from service.segmentation.predict import fit_batch_size, predict_masks
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 INTENSITIES = np.random.default_rng(0).normal(size=(4, 21, 18, 25)).astype(np.float32)
@@ -64,7 +64,7 @@ def test_each_modality_is_in_its_own_channel():
 def test_slices_are_batched_and_slices_without_brain_are_skipped():
     network = RecordingNetwork(threshold_network(Modality.FLAIR, 1, 0.5))
     prediction = predict_masks(model_of(network), INTENSITIES)
-    assert [shape[0] for shape in network.shapes] == [7, SLICE_BATCH, 5]  # blocks begin at slices 0, 10 and 20
+    assert [shape[0] for shape in network.shapes] == [7, DEFAULT_BATCH_SIZE, 5]  # blocks begin at slices 0, 10 and 20
     assert prediction.slices_run == {"wt": 22}
     assert not prediction.degraded
 
@@ -107,8 +107,8 @@ def test_the_cascade_is_bit_identical_to_running_every_network(precision):
 def test_masks_are_bit_identical_for_every_slice_batch(precision):
     model, intensities = model_of(*random_networks(), width=4, depth=2).optimised(precision), brain_intensities()
     expected = predict_masks(model, intensities).masks
-    for slice_batch in (1, 2, 3, 5, 20):
-        batched = Model(model.checkpoints, CPU, precision, slice_batch)
+    for batch_size in (1, 2, 3, 5, 20):
+        batched = Model(model.checkpoints, CPU, precision, batch_size)
         for region, mask in predict_masks(batched, intensities).masks.items():
             assert np.array_equal(mask, expected[region])
 
@@ -128,7 +128,7 @@ def test_out_of_memory_halves_the_batch_and_retries():
     assert prediction.degraded
     assert max(len(slices) for slices in network.seen) == 2  # after batches of 10 and 5 failed
     assert np.array_equal(prediction.masks[Region.WT], INTENSITIES[3] > 0.5)
-    assert model.slice_batch == SLICE_BATCH  # unchanged for the next case
+    assert model.batch_size == DEFAULT_BATCH_SIZE  # unchanged for the next case
 
 
 def test_out_of_memory_with_one_slice_falls_back_to_the_cpu():
@@ -149,8 +149,8 @@ def test_out_of_memory_with_one_slice_on_the_cpu_is_an_error():
 
 def test_the_slice_batch_is_fitted_to_the_memory_at_startup():
     network = RecordingNetwork(threshold_network(Modality.FLAIR, 1, 0.5), out_of_memory=lambda slices: len(slices) > 6)
-    fitted = fit_memory(model_of(network))
-    assert fitted.slice_batch == 5
+    fitted = fit_batch_size(model_of(network))
+    assert fitted.batch_size == 5
     assert network.shapes[0] == (5, 4, 256, 256)
     assert not predict_masks(fitted, INTENSITIES).degraded
 

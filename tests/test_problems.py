@@ -5,7 +5,7 @@ from pathlib import Path
 from service import errors
 from service.app import create_app
 from service.imaging import errors as core
-from service.problems import INTERNAL, INVALID_PARAMETER, KINDS, TYPE_PREFIX
+from service.problems import INTERNAL, INVALID_PARAMETER, PROBLEM_TYPES, TYPE_PREFIX
 from service.settings import Settings
 from service.web.problem_handlers import MEDIA_TYPE
 
@@ -19,7 +19,7 @@ def leaves(root: type[Exception]) -> set[type[Exception]]:
 
 
 def test_every_request_error_has_a_problem():
-    assert set(KINDS) == leaves(errors.RequestError) | leaves(core.InputError)
+    assert set(PROBLEM_TYPES) == leaves(errors.RequestError) | leaves(core.InputError)
 
 
 def test_every_error_is_in_the_tree_of_its_module_docstring():
@@ -30,13 +30,13 @@ def test_every_error_is_in_the_tree_of_its_module_docstring():
 
 def test_each_problem_type_has_one_status_and_title():
     by_slug = {}
-    for kind in KINDS.values():
+    for kind in PROBLEM_TYPES.values():
         assert by_slug.setdefault(kind.slug, kind) == kind
 
 
 def test_every_problem_is_documented():
     rows = re.findall(r"^\| (\d{3}) \| `([a-z-]+)` \| (.+) \| (.+) \|$", ERRORS.read_text(), re.MULTILINE)
-    kinds = {(kind.status, kind.slug) for kind in (*KINDS.values(), INVALID_PARAMETER, INTERNAL)}
+    kinds = {(kind.status, kind.slug) for kind in (*PROBLEM_TYPES.values(), INVALID_PARAMETER, INTERNAL)}
     assert sorted(kinds) == sorted((int(status), slug) for status, slug, _, _ in rows)
 
 
@@ -50,7 +50,7 @@ def test_every_problem_is_in_the_openapi_document():
         if MEDIA_TYPE in response.get("content", {})
     ]
     documented = {(int(status), urn.removeprefix(TYPE_PREFIX)) for status, urns in responses for urn in urns}
-    assert documented == {(kind.status, kind.slug) for kind in (*KINDS.values(), INVALID_PARAMETER, INTERNAL)}
+    assert documented == {(kind.status, kind.slug) for kind in (*PROBLEM_TYPES.values(), INVALID_PARAMETER, INTERNAL)}
 
 
 def test_every_422_response_is_documented_as_a_problem():

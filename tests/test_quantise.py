@@ -77,8 +77,8 @@ def test_the_bundled_networks_find_the_same_tumour_in_int8(bundled, intensities)
 
 def test_int8_masks_do_not_depend_on_the_slice_batch(bundled, intensities):
     expected = predict_masks(bundled, intensities).masks
-    for slice_batch in (1, 3, 10):
-        batched = Model(bundled.checkpoints, CPU, torch.int8, slice_batch)
+    for batch_size in (1, 3, 10):
+        batched = Model(bundled.checkpoints, CPU, torch.int8, batch_size)
         for region, mask in predict_masks(batched, intensities).masks.items():
             assert np.array_equal(mask, expected[region])
 

@@ -5,7 +5,7 @@ from tiny import RECIPE, change
 from model_training.data.prepare import Content
 from model_training.data.slices import SliceDataset, truth_channels
 from service.imaging.labels import Region, region_masks
-from service.segmentation.slices import AxialSlices, Window
+from service.segmentation.slices import AxialSlices, Crop
 
 
 def test_an_epoch_has_every_slice_with_tumour_and_a_fraction_of_the_others(tiny_cases):
@@ -55,7 +55,7 @@ def test_a_slice_has_the_same_neighbours_as_in_the_service(tiny_cases):
     slices = SliceDataset([case], recipe)
     samples = torch.stack([slices[index, 0].slices for index in range(14)]).numpy()
     served = AxialSlices(case.volumes, reach=2, stride=1, precision=torch.float32)
-    whole = Window(slice(0, case.labels.shape[1]), slice(0, case.labels.shape[2]))
+    whole = Crop(slice(0, case.labels.shape[1]), slice(0, case.labels.shape[2]))
     assert np.array_equal(samples, served.take(np.arange(14), whole, (-2, 0, 2)))
     assert not samples[0, :4].any()  # the first slice has no neighbour two slices below
     assert np.array_equal(samples[0, 8:], samples[2, 4:8])

@@ -12,7 +12,7 @@ from tiny import RECIPE, change
 
 from model_training.training import run as run_folder
 from model_training.training.provenance import Provenance
-from model_training.training.train import NetworkRun, train
+from model_training.training.train import NetworkTrainer, train
 from service.imaging.labels import Region
 from service.networks.checkpoints import load_model
 
@@ -98,7 +98,7 @@ def assert_same_weights(run, expected):
 
 
 def stop_after_steps(recipe, cases, run, steps, monkeypatch):
-    remaining_steps = NetworkRun._remaining_steps
+    remaining_steps = NetworkTrainer._remaining_steps
     with monkeypatch.context() as patched:
         left = iter(range(1, steps))
 
@@ -108,7 +108,7 @@ def stop_after_steps(recipe, cases, run, steps, monkeypatch):
                 if next(left, None) is None:
                     raise KeyboardInterrupt
 
-        patched.setattr(NetworkRun, "_remaining_steps", stop)
+        patched.setattr(NetworkTrainer, "_remaining_steps", stop)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, cases, run, CPU)
 
@@ -179,7 +179,7 @@ def test_a_batch_larger_than_the_number_of_slices_is_rejected(tiny_cases, tmp_pa
 @pytest.mark.parametrize("precision", ["bfloat16", "float16", "float32"])
 def test_training_reduces_the_loss_in_every_precision(precision, tiny_cases):
     recipe = change(RECIPE, "training", precision=precision, learning_rate=1e-3, schedule="constant")
-    run = NetworkRun(Provenance(recipe, tiny_cases, initial_weights=None), (Region.WT,), CPU)
+    run = NetworkTrainer(Provenance(recipe, tiny_cases, initial_weights=None), (Region.WT,), CPU)
     progress = run_folder.Progress()
     first_epoch = sum(run._remaining_steps(progress))
     progress.finish_epoch()
@@ -192,7 +192,7 @@ def test_a_network_for_three_regions_can_initialise_a_network_for_each(tiny_case
     slices = torch.randn(2, 4, 32, 32)
     expected = model.checkpoints[0].network(slices).sigmoid()
     for channel, region in enumerate(Region):
-        run = NetworkRun(Provenance(RECIPE, tiny_cases, model), (region,), CPU)
+        run = NetworkTrainer(Provenance(RECIPE, tiny_cases, model), (region,), CPU)
         found = run.network.eval()(slices).softmax(dim=1)[:, 1]
         torch.testing.assert_close(found, expected[:, channel])
         card = run.provenance.card((region,), epochs=1, steps=7)

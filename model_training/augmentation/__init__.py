@@ -1,4 +1,4 @@
-"""Augmentation of a batch of slices, on the device that trains."""
+"""Augmentation of a batch of slices, on the training device."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,8 @@
-"""Random intensity changes (not in the paper): scanners differ by more than z-scores correct.
+"""Random intensity changes (not in the paper): z-scores do not remove all differences between scanners.
 
 Every function takes normalised slices (B, S, 4, H, W), S neighbouring slices of four modalities, and returns the same
-shape. The slices of one stack change identically, the modalities independently. Pixels that are exactly zero, which are
-outside the brain, stay zero.
+shape. The slices of one stack have the same random parameters, the modalities have their own; noise differs in every
+pixel. Pixels that are exactly zero, which are outside the brain, stay zero.
 """
 
 import torch

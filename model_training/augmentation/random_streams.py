@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def stream_seed(seed: int, slice_name: str, copy: int) -> int:
-    """Seed for the random numbers of one copy of one slice, the same on every machine and in every batch."""
+    """Seed for the random numbers of one copy of one slice, or of one epoch; the same on every machine."""
     return int.from_bytes(blake2b(f"{seed} {slice_name} {copy}".encode(), digest_size=7).digest())
 
 

@@ -76,7 +76,7 @@ def gaussian_filter_modes(length: int) -> Tensor:
     """Modes (length, R) of a Gaussian filter of ELASTIC_SIGMA along an axis with reflecting ends.
 
     These are the left singular vectors of the filter, each scaled by its singular value. Modes below
-    MIN_SINGULAR_VALUE are discarded, which displaces no pixel by more than a few hundredths.
+    MIN_SINGULAR_VALUE are discarded, which changes each displacement by at most a few hundredths of a pixel.
     """
     gaussian_filter = torch.from_numpy(ndimage.gaussian_filter1d(np.eye(length), ELASTIC_SIGMA, axis=0))
     vectors, singular_values, _ = torch.linalg.svd(gaussian_filter)

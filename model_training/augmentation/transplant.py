@@ -1,4 +1,4 @@
-"""Lesion transplantation (not in the paper): paste the tumour of another case into a slice."""
+"""Copy-paste augmentation (not in the paper): paste the tumour of another slice into a slice."""
 
 import torch
 from torch import Tensor

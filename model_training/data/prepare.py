@@ -53,7 +53,7 @@ Cases = Mapping[str, list[CachedCase]]  # by subset
 
 
 def find_cases(data: Path) -> dict[str, Path]:
-    """Find all folders below a folder that contain NIfTI files, by folder name, which is the name of the case.
+    """Find every folder with NIfTI files under `data`, by its name, which is the name of the case.
 
     Raises ValueError if there is no such folder, or if two have the same name.
     """

@@ -1,4 +1,4 @@
-"""Choice of flip test-time augmentation (TTA) and minimum volumes on the validation cases."""
+"""Tuning of flip test-time augmentation (TTA) and minimum volumes on the validation cases."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,7 +45,7 @@ def choose_flip_tta(cases_without: list[CaseResult], cases_with: list[CaseResult
 
 
 def choose_min_volume_ml(cases: list[CaseResult], region: Region) -> float:
-    """Return the candidate with the highest mean Dice, the smallest of equals: smaller volumes count as absent."""
+    """Return the minimum volume with the highest mean Dice, or the smallest such; smaller regions count as absent."""
     means = [float(np.mean([_dice_with_minimum(case, region, minimum) for case in cases])) for minimum in CANDIDATES_ML]
     for candidate, mean in zip(CANDIDATES_ML, means, strict=True):
         print(f"{region} minimum volume {candidate:4} ml: mean Dice {mean:.4f}")

@@ -63,7 +63,7 @@ class Evaluation:
 
 
 def evaluate(model: Model, data: Path, split: Split) -> Evaluation:
-    """Evaluate every validation and test case of a split. Raises ValueError that names a case that fails."""
+    """Evaluate every validation and test case of a split. Raises ValueError, naming the case, if one fails."""
     folders = find_cases(data)
     cases = [
         _evaluate_case(model, folders.get(name, data / name), subset)
@@ -86,7 +86,7 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """Read an evaluation that `write_evaluation` wrote. Raises ValueError if its format is another."""
+    """Read an evaluation that `write_evaluation` wrote. Raises ValueError if it has another format."""
     entries = json.loads(path.read_text())
     try:
         cases = [CaseResult(**case | {"regions": _read_regions(case["regions"])}) for case in entries.pop("cases")]

@@ -15,7 +15,7 @@ PUBLISHED = {
     "U-Net 2C": (0.900, 0.877, 0.813),
     "U-Net 2C AU": (0.905, 0.903, 0.822),
 }
-PUBLISHED_MEMORY_MIB, PUBLISHED_SECONDS = 630, 2
+PUBLISHED_MEMORY_MIB, PUBLISHED_SECONDS = 630, 2  # the paper says MB
 
 FIGURES = {
     "modalities.png": "The four modalities of an axial slice (Fig. 1 of the paper)",

@@ -1,1 +1,1 @@
-"""Training of networks: the story is in `train`."""
+"""Training of networks; start reading in `train`."""

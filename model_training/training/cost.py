@@ -10,14 +10,14 @@ from model_training.data.prepare import Cases
 from model_training.memory import peak_memory_mib
 from model_training.recipe import Recipe
 from model_training.training.provenance import Provenance
-from model_training.training.train import NetworkRun
+from model_training.training.train import NetworkTrainer
 
 STEPS = 5  # the first is a warm-up
 
 
 def print_cost(recipe: Recipe, cases: Cases, device: torch.device) -> None:
     """Run a few steps of the first network; print the memory of a step and the estimated time for all networks."""
-    run = NetworkRun(Provenance(recipe, cases, initial_weights=None), recipe.network.regions[0], device)
+    run = NetworkTrainer(Provenance(recipe, cases, initial_weights=None), recipe.network.regions[0], device)
     before_mib = peak_memory_mib(device)
     seconds = _time_step(run)
     after_mib = peak_memory_mib(device)
@@ -32,7 +32,7 @@ def print_cost(recipe: Recipe, cases: Cases, device: torch.device) -> None:
     print(f"run          {networks} x {epochs} epochs x {run.steps} steps: {total}")
 
 
-def _time_step(run: NetworkRun) -> float:
+def _time_step(run: NetworkTrainer) -> float:
     """Median duration of a step in seconds."""
     size = run.settings.batch
     order = (run.slices.epoch_order(0) * STEPS)[: STEPS * size]

@@ -32,7 +32,7 @@ def batch_dice_loss(predicted: Tensor, truth: Tensor) -> Tensor:
     """Equation (2): equation (1) with the whole batch, over all processes, treated as one image.
 
     For two channels the weight of each is the other's fraction: 1 - g_1 / (g_0 + g_1) = g_0 / (g_0 + g_1). The paper's
-    public code computes that fraction with smoothing. Three channels overlap; for them only the equation is defined.
+    public code computes that fraction with smoothing. Three channels overlap, so for them only the equation applies.
     """
     over_batch = (0, 2, 3)
     overlap = sum_over_processes((predicted * truth).sum(over_batch))
@@ -51,7 +51,7 @@ def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def compute_loss(name: str, logits: Tensor, truth: Tensor) -> Tensor:
-    """Compute the loss with a recipe's name for it."""
+    """Compute the loss that a recipe selects by name."""
     match name:
         case "dice":
             return dice_loss(probabilities(logits), truth)

@@ -1,4 +1,4 @@
-"""Training of the networks of a recipe, in the order in which it happens."""
+"""Training of the networks of a recipe; the functions are in the order of execution."""
 
 import sys
 from collections.abc import Iterator
@@ -46,10 +46,10 @@ def train(recipe: Recipe, cases: Cases, run: Path, device: torch.device, initial
     if processes.rank() == 0:
         write_inputs(run, provenance.run_inputs())
     for regions in recipe.network.regions:
-        NetworkRun(provenance, regions, device).train(run)
+        NetworkTrainer(provenance, regions, device).train(run)
 
 
-class NetworkRun:
+class NetworkTrainer:
     """Training of one network."""
 
     def __init__(self, provenance: Provenance, regions: tuple[Region, ...], device: torch.device) -> None:
@@ -71,7 +71,7 @@ class NetworkRun:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.settings.precision == "float16")
 
     def train(self, run: Path) -> None:
-        """Train all epochs, or those that an interrupted run has left."""
+        """Train all epochs, or the remaining ones of an interrupted run."""
         name, epochs = "-".join(self.regions), self.settings.epochs
         folder = RunFolder(run, name.lower(), self._components())
         progress = folder.restore()

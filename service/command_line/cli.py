@@ -72,7 +72,7 @@ def _add_audit(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]
     verify = actions.add_parser("verify", help="check the hash chain of the audit log; exit status 1 if it is broken")
     verify.set_defaults(run=commands.verify_audit)
     verify.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: the audit log of the settings")
-    verify.add_argument("--noted", metavar="HASH", help="the hash of a last line, noted earlier, which must occur")
+    verify.add_argument("--noted", metavar="HASH", help="last hash that an earlier run printed; it must occur")
 
 
 def _add_checks(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -82,9 +82,9 @@ def _add_checks(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser
         "doctor", help="check GPU, driver, weights, memory, spool and keys; exit status 1 if something must be fixed"
     )
     doctor.set_defaults(run=commands.doctor)
-    selftest = subcommands.add_parser("selftest", help="segment a synthetic case and compare it with the recorded mask")
+    selftest = subcommands.add_parser("selftest", help="segment a synthetic case and compare it with the record")
     selftest.set_defaults(run=commands.selftest)
-    selftest.add_argument("--record", action="store_true", help="write this machine's mask beside the weights")
+    selftest.add_argument("--record", action="store_true", help="write this machine's label map beside the weights")
 
 
 def _add_tools(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

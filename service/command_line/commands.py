@@ -97,7 +97,7 @@ def verify_audit(arguments: argparse.Namespace) -> None:
     print(f"{result.lines} lines; hash of the last line: {result.last_hash}")
     if result.faults:
         sys.exit("\n".join(result.faults))
-    print("The hash chain is intact. Note that hash elsewhere: --noted HASH can then prove that no line was rewritten.")
+    print("The hash chain is intact. Store the hash elsewhere: --noted HASH can then prove that no line was changed.")
 
 
 def health(_: argparse.Namespace) -> None:
@@ -119,7 +119,7 @@ def doctor(_: argparse.Namespace) -> None:
         print(f"{RED}{line}{RESET}" if finding.fix and sys.stdout.isatty() else line)
         problems += bool(finding.fix)
     if problems:
-        sys.exit(f"{problems} to fix: the lines with !!")
+        sys.exit(f"{problems} problem{'s' * (problems > 1)} to fix: the lines with !!")
 
 
 def selftest(arguments: argparse.Namespace) -> None:
@@ -135,7 +135,7 @@ def selftest(arguments: argparse.Namespace) -> None:
     scores = ", ".join(f"{region} {dice:.4f}" for region, dice in result.dice.items())
     print("mask identical to the recorded one" if result.is_identical else f"Dice with the recorded mask: {scores}")
     if not result.has_passed:
-        sys.exit("Failed: this machine, or these weights, do not reproduce the recorded mask.")
+        sys.exit("Failed: this machine, or these weights, do not reproduce the recorded label map.")
     print("passed")
 
 

@@ -16,7 +16,7 @@ from service.machine.device_memory import predict_peak_mib
 from service.machine.nvidia import describe_gpu, driver_version, find_gpu_problem, newest_cuda
 from service.networks.checkpoints import load_model
 from service.networks.errors import WeightsError
-from service.networks.model import SLICE_BATCH, Model
+from service.networks.model import DEFAULT_BATCH_SIZE, Model
 from service.networks.precision import precision_name
 from service.security.keys import KeyFile
 from service.settings import MIB, Settings, read_settings, read_settings_offline
@@ -29,11 +29,11 @@ MOUNTS = Path("/proc/self/mounts")
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check, and how to fix it where it failed."""
+    """The result of one check, and how to fix it if it failed."""
 
     subject: str
     found: str
-    fix: str = ""  # empty where the check passed
+    fix: str = ""  # empty if the check passed
 
 
 def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -98,11 +98,11 @@ def _examine_weights(settings: Settings, device: torch.device) -> Iterator[Findi
 
 
 def _examine_gpu_memory(settings: Settings, model: Model, precision: torch.dtype) -> Finding:
-    predicted = predict_peak_mib(model, precision, SLICE_BATCH)
+    predicted = predict_peak_mib(model, precision, DEFAULT_BATCH_SIZE)
     free, total = (size / MIB for size in torch.cuda.mem_get_info())
     found = (
         f"{total:.0f} MiB, {free:.0f} free; GLIOSERVE_DEVICE_MEMORY_MIB allows {settings.device_memory_mib}; "
-        f"batches of {SLICE_BATCH} slices are predicted to need {predicted:.0f}, besides CUDA's own memory"
+        f"batches of {DEFAULT_BATCH_SIZE} slices are predicted to need {predicted:.0f}, besides the CUDA context"
     )
     is_enough = predicted <= min(free, settings.device_memory_mib)
     fix = "stop other programs on the GPU, or allow more; otherwise smaller batches or the CPU are used"

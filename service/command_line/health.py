@@ -14,7 +14,7 @@ LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # for a service that list
 
 
 def check_health(settings: Settings) -> None:
-    """Ask the service of these settings whether it is alive. Raises HealthError if it is not."""
+    """Check that the service with these settings is alive. Raises HealthError if it is not."""
     connection = _connection(settings)
     try:
         connection.connect()

@@ -1,4 +1,4 @@
-"""Self-test: the phantom's mask on this machine, compared with the mask that was recorded for these weights."""
+"""Self-test: segment the phantom, and compare its label map with the one recorded for these weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from service.segmentation.measure import dice
 from service.segmentation.pipeline import segment
 from service.settings import Settings
 
-# Recorded masks, in the folder of the weights. INT8 networks have other weights, and so a mask of their own.
+# Recorded label maps, in the folder of the weights. INT8 networks have other weights, so another label map.
 RECORD, RECORD_INT8 = "phantom.nii.gz", "phantom.int8.nii.gz"
-FIX = "On a machine that works correctly, `glioserve selftest --record` writes it."
-MIN_DICE = 0.995  # floating-point formats agree to 0.9997, INT8 with floats to 0.991
+FIX = "`glioserve selftest --record`, on a machine that works correctly, writes it."
+MIN_DICE = 0.995  # Dice between floating-point data types is 0.9997, between them and INT8 0.991
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Selftest:
 
     @property
     def has_passed(self) -> bool:
-        """Whether the masks agree, apart from differences between number formats and processors."""
+        """Whether the masks agree, apart from differences between data types and processors."""
         return min(self.dice.values()) >= MIN_DICE
 
 

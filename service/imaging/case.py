@@ -85,7 +85,7 @@ def role_of(name: str) -> str | None:
 def assign_roles(names: Iterable[str]) -> dict[str, str]:
     """File name by role: the four modalities and, if present, GROUND_TRUTH.
 
-    Raises ModalityError where a modality is missing or a role is found more than once.
+    Raises ModalityError if a modality is missing or a role is found more than once.
     """
     found: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:

@@ -1,4 +1,4 @@
-"""Why a case cannot be segmented, as one tree.
+"""Exception hierarchy: why a case cannot be segmented.
 
 InputError                the case cannot be segmented
 ├── MalformedImageError   not a NIfTI image, or a damaged one

@@ -21,7 +21,7 @@ def working_grid(grid: Grid) -> Grid:
     """The LPS, 1 mm grid (axial slices along the last axis) that the networks work on.
 
     An axis-aligned grid with 1 mm voxels keeps its lattice, with reordered axes; any other is covered by a new one.
-    Raises GeometryError for a field of view beyond 512 mm or 34 l.
+    Raises GeometryError for a field of view of more than 512 mm along an axis, or more than 34 litres.
     """
     corners_lps = _corners(grid) @ LPS_AXES
     low, high = corners_lps.min(axis=0), corners_lps.max(axis=0)
@@ -35,7 +35,7 @@ def working_grid(grid: Grid) -> Grid:
     x, y, z = (int(length) + 1 for length in np.ceil((high - low).round(3)))
     if x * y * z > MAX_WORKING_VOXELS:
         raise GeometryError(
-            f"Field of view: expected at most {MAX_WORKING_VOXELS / 1e6:.0f} l, found {x} x {y} x {z} mm."
+            f"Field of view: expected at most {MAX_WORKING_VOXELS / 1e6:.0f} litres, found {x} x {y} x {z} mm."
         )
     return _lps_grid((x, y, z), LPS_AXES @ low)
 
@@ -59,12 +59,12 @@ def resample(volume: Volume, grid: Grid) -> NDArray[Any]:
 
 
 def resample_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> NDArray[np.bool_]:
-    """A mask on another grid, thresholded at one half of the interpolated mask, so that nested masks stay nested."""
+    """Resample a mask to another grid: interpolate and threshold at 0.5, so that nested masks stay nested."""
     return at_least_half(resample(Volume(mask, source.affine), target))
 
 
 def at_least_half(fraction: NDArray[Any]) -> NDArray[np.bool_]:
-    """The mask where a resampled mask is at least one half."""
+    """Threshold a resampled mask at 0.5."""
     return fraction if fraction.dtype == np.bool_ else fraction >= 0.5
 
 

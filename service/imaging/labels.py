@@ -42,7 +42,7 @@ def label_map(masks: RegionMasks, enhancing: EnhancingLabel) -> NDArray[np.uint8
 def region_masks(labels: NDArray[np.generic]) -> dict[Region, NDArray[np.bool_]]:
     """Nested region masks of a label map with labels 1, 2, 4 or 1, 2, 3.
 
-    Raises LabelError where the map contains another value, or both 3 and 4.
+    Raises LabelError if the map contains another value, or both 3 and 4.
     """
     whole, core, oedema = labels != BACKGROUND, labels == NECROTIC_CORE, labels == OEDEMA
     enhancing_masks = [labels == number for number in EnhancingLabel]

@@ -28,7 +28,7 @@ from service.imaging.volume import Grid, Volume
 
 MAX_TRAILING_BYTES = 2**20  # padding that some writers leave after the voxels
 MAX_FILE_BYTES = 8 * MAX_VOXELS + FIRST_VOXEL_BYTE + MAX_EXTENSION_BYTES + MAX_TRAILING_BYTES
-MAX_COMPRESSED_BYTES = 2**22  # on top of the voxels, which hardly grow when compressed
+COMPRESSED_ALLOWANCE_BYTES = 2**22  # on top of the voxels, which hardly grow when compressed
 CHUNK_VOXELS = 2**17  # held in memory twice: as stored and as converted
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -44,11 +44,11 @@ READ_ERRORS = (
 
 
 class _BoundedGzipFile(RawIOBase):
-    """A gzip file that is read no further than its image can need: it may be endless and inflate to nothing."""
+    """Limits how much of a gzip file is read: a malicious one may be endless and never decompress to any data."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.bytes_left = MAX_COMPRESSED_BYTES
+        self.bytes_left = COMPRESSED_ALLOWANCE_BYTES
 
     def readable(self) -> bool:
         """Always true."""
@@ -68,11 +68,11 @@ class _BoundedGzipFile(RawIOBase):
 class OpenImage:
     """A NIfTI-1 file with a valid header, before any voxel is read."""
 
-    name: str  # as error messages call the image
+    name: str  # used in error messages
     stream: BinaryIO  # positioned at the first voxel
     grid: Grid
     stored_type: np.dtype[Any]
-    scaling: tuple[float, float] | None  # slope and intercept; None where voxels are not scaled
+    scaling: tuple[float, float] | None  # slope and intercept; None if voxels are not scaled
 
     @property
     def voxel_type(self) -> np.dtype[Any]:

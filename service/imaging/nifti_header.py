@@ -11,11 +11,11 @@ from service.imaging.errors import GeometryError, MalformedImageError, Oversized
 MAX_VOXELS = 2**26  # 512 x 512 x 256: four such float32 volumes take 1 GiB
 VOXEL_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 MIN_SPACING_MM, MAX_SPACING_MM = 0.1, 20.0  # thick slices have 7 mm; values outside are in other units
-MAX_CONDITION = 1e4  # longest over shortest step of an affine; beyond it, an axis is effectively missing
+MAX_CONDITION = 1e4  # condition number of an affine; beyond it, the affine is effectively singular
 
 HEADER_BYTES, FIRST_VOXEL_BYTE = 348, 352  # of NIfTI-1 in a single file
 MAX_DIMENSIONS = 7  # of NIfTI-1
-MAX_EXTENSION_BYTES = 2**20  # free text between header and voxels, which is skipped
+MAX_EXTENSION_BYTES = 2**20  # header extensions between header and voxels, which are skipped
 
 
 def checked_offset(header: nib.Nifti1Header, name: str) -> int:
@@ -32,7 +32,7 @@ def checked_type(header: nib.Nifti1Header, name: str) -> np.dtype[Any]:
     """Stored voxel type. Raises MalformedImageError unless it is one of VOXEL_TYPES."""
     dtype: np.dtype[Any] = header.get_data_dtype()
     if dtype.name not in VOXEL_TYPES:
-        raise MalformedImageError(f"{name}: expected integer or real voxels of up to 64 bits, found {dtype}.")
+        raise MalformedImageError(f"{name}: expected integer or floating-point voxels of up to 64 bits, found {dtype}.")
     return dtype
 
 
@@ -51,7 +51,7 @@ def checked_shape(header: nib.Nifti1Header, name: str) -> tuple[int, int, int]:
 
 
 def checked_affine(header: nib.Nifti1Header, name: str) -> NDArray[np.float64]:
-    """Affine (4, 4) to RAS+ millimetres. Raises GeometryError where it is singular or no scan has such voxels."""
+    """Affine (4, 4) to RAS+ millimetres. Raises GeometryError if it is singular or the voxel size implausible."""
     affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     if not np.isfinite(affine).all() or np.linalg.cond(affine[:3, :3]) > MAX_CONDITION:
         raise GeometryError(f"{name}: expected an affine that is finite and invertible, found {affine.tolist()}.")

@@ -1,4 +1,4 @@
-"""The networks' input, made by the one function that training and serving share."""
+"""Preprocessing of the networks' input: one function that training and serving share."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ class BrainBox:
     brain_ml: float
 
     def uncrop(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """A mask of the box as a mask of the whole grid."""
+        """Pad a mask of the box to the whole grid."""
         whole = np.zeros(self.grid.shape, dtype=np.bool_, order="F")
         whole[self.box] = mask
         return whole
@@ -45,9 +45,9 @@ class NormalisedCase:
 def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
     """Resample the four modalities to an LPS, 1 mm grid, crop them to the brain and normalise them.
 
-    The brain is every voxel that is not exactly zero in some modality. Not "above zero": interpolation leaves negative
-    intensities inside real brains.
-    Raises GeometryError, and IntensityError where there is no brain or a modality cannot be normalised.
+    The brain is every voxel that is not exactly zero in at least one modality. Not "above zero": interpolation leaves
+    negative intensities inside real brains.
+    Raises GeometryError, and IntensityError if there is no brain or a modality cannot be normalised.
     """
     grid = working_grid(images[Modality.T1].grid)
     not_zero = reduce(np.logical_or, (images[modality].voxels != 0 for modality in Modality))
@@ -56,15 +56,15 @@ def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
     if not brain.any():
         raise IntensityError("Expected a brain, found zero in every voxel of every modality.")
     box = bounding_box(brain)
-    # Interpolation mixes background into the brain's rim; dividing by the brain's fraction removes it again.
-    rim = np.maximum(brain_fraction[box], np.float32(0.5))
-    x, y, z = rim.shape
+    # Interpolation mixes background into voxels at the edge of the brain; dividing by their brain fraction undoes that.
+    brain_share = np.maximum(brain_fraction[box], np.float32(0.5))
+    x, y, z = brain_share.shape
     # In the memory order of NIfTI files, with the modalities of a voxel adjacent, which is fastest for convolutions.
     intensities = np.empty((z, y, x, len(Modality)), dtype=np.float32).transpose(3, 2, 1, 0)
 
     def fill(modality: Modality, channel: NDArray[np.float32]) -> None:
         image = resample(images[modality], grid)[box].astype(np.float32)
-        image /= rim
+        image /= brain_share
         channel[:] = z_score(modality, image, brain[box])
 
     with ThreadPoolExecutor(MODALITIES_IN_PARALLEL) as threads:
@@ -75,8 +75,8 @@ def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
 def z_score(modality: Modality, image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Subtract the mean of an image (X, Y, Z) and divide by its standard deviation; zero outside the brain.
 
-    Mean and standard deviation are taken over the brain (X, Y, Z), where the paper (section III.A) takes the volume:
-    background fills most of a volume, and how much of it depends on the crop, not on the patient.
+    Mean and standard deviation are taken over the brain (X, Y, Z), whereas the paper (section III.A) takes the whole
+    volume: background fills most of it, and the amount of background depends on the crop, not on the patient.
     Raises IntensityError for an image that is not finite, too large, or constant.
     """
     inside = image.T.ravel().take(np.flatnonzero(brain.T))  # ten times as fast as image[brain], in file order

@@ -1,1 +1,1 @@
-"""Reading untrusted uploads: archives, in a decoder process of their own."""
+"""Reading untrusted uploads in a separate decoder process."""

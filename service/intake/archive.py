@@ -18,7 +18,7 @@ from service.settings import MIB
 
 ZIP_NAME = "file"  # file name of an upload's zip on disk; other files are named by their modality's suffix
 
-# Limits are absolute. A limit on the compression ratio would reject honest masks, which reach 162:1.
+# Limits are absolute. A limit on the compression ratio would reject legitimate masks, which reach 162:1.
 MAX_ENTRIES = 1000
 MAX_NAME_CHARACTERS = 500
 MAX_READ_BYTES = MIB  # per call: zipfile reads the central directory in one call, of whatever length the file claims

@@ -18,12 +18,12 @@ from service.errors import CrashError, DecodingError
 from service.imaging.case import GROUND_TRUTH, Case, Modality, case_of
 from service.imaging.volume import Volume
 from service.intake.decoder_process import MAX_MESSAGE_BYTES, MAX_SECONDS
-from service.problems import KINDS
+from service.problems import PROBLEM_TYPES
 
 POLL_INTERVAL_S = 0.1
 MAX_VOLUMES = len((*Modality, GROUND_TRUTH))
-NO_CURRENT_FOLDER = ("-P",)  # otherwise Python would import modules from the current folder
-ERRORS = {error.__name__: error for error in (*KINDS, DecodingError)}
+NO_CURRENT_FOLDER = ("-P",)  # otherwise Python would import modules from the current directory
+ERRORS = {error.__name__: error for error in (*PROBLEM_TYPES, DecodingError)}
 
 
 class Decoder:
@@ -36,8 +36,8 @@ class Decoder:
     def read(self, folder: Path, check_cancelled: Callable[[], None] = lambda: None) -> Case:
         """Read the case of an upload in a folder. `check_cancelled` is called repeatedly; it cancels by raising.
 
-        Raises RequestError or InputError for an unusable case, CrashError where the process crashed or hung, and
-        DecodingError where it failed for an internal reason.
+        Raises RequestError or InputError for an unusable case, CrashError if the process crashed or hung, and
+        DecodingError if it failed for an internal reason.
         """
         if self.has_ended:
             self.close()
@@ -89,9 +89,9 @@ class Decoder:
             while not (received := self._receive()):
                 check_cancelled()
                 if monotonic() > deadline:
-                    raise CrashError(f"Case: expected to be read within {MAX_SECONDS} s, found it still being read.")
+                    raise CrashError(f"Case: reading it took longer than the {MAX_SECONDS} s allowed.")
         except ConnectionError as error:
-            raise CrashError("Case: expected a readable one, found one that crashed the decoder process.") from error
+            raise CrashError("Case: expected readable files, found files that crashed the decoder process.") from error
         return received
 
     def _receive(self) -> tuple[dict[str, Any], list[int]] | None:

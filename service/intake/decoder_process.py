@@ -1,6 +1,6 @@
 """The decoder process, which reads uploads: `python -m service.intake.decoder_process FD`, started by `Decoder`.
 
-It is separate because C libraries parse these files: a crash, an endless loop or a lack of memory ends this process,
+It is separate because C libraries parse these files: a crash, an endless loop or out-of-memory ends this process,
 and the service continues. For each upload, it receives a JSON message from the socket FD, and replies with a JSON
 message and with the voxels in memory shared by both processes, so that nothing is copied.
 """
@@ -39,7 +39,7 @@ def main() -> None:
     silence_libraries()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         while request := connection.recv(MAX_MESSAGE_BYTES):
-            signal.alarm(2 * MAX_SECONDS)  # the service kills a process that takes too long, unless it has ended itself
+            signal.alarm(2 * MAX_SECONDS)  # the service kills this process sooner, unless the service itself has ended
             reply, shared = read_upload(**json.loads(request))
             signal.alarm(0)
             socket.send_fds(connection, [json.dumps(reply).encode()], shared)
@@ -89,7 +89,7 @@ def _describe_error(error: Exception) -> dict[str, Any]:
     if isinstance(error, RequestError | InputError):
         return {"error": type(error).__name__, "message": str(error)}
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        message = f"Case: expected to be read within {MAX_MEMORY_MIB} MiB of memory, found that it needs more."
+        message = f"Case: reading it needs more than the {MAX_MEMORY_MIB} MiB of memory allowed."
         return {"error": TooLargeError.__name__, "message": message}
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"

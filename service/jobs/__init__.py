@@ -1,1 +1,1 @@
-"""Jobs: cases on their way through the queue, and what of them survives a restart."""
+"""Jobs: cases in the queue, and the records and files that survive a restart."""

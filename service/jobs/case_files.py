@@ -31,7 +31,7 @@ class CaseFiles:
 
     @property
     def digest(self) -> str:
-        """One hash over names and contents, independent of the order and the form of the upload."""
+        """One hash over names and contents, independent of the order of the parts."""
         return _digest({name: contents.hexdigest() for name, contents in self._hashes.items()})
 
 

@@ -10,8 +10,8 @@ from anyio import CancelScope, Event
 from pydantic import BaseModel, ConfigDict
 
 from service.imaging.labels import EnhancingLabel
-from service.jobs.answer import Answer
 from service.jobs.progress import JobProgress
+from service.jobs.result import JobResult
 from service.schemas import Problem, SliceProgress
 
 
@@ -25,7 +25,7 @@ class State(StrEnum):
 
 
 class JobRecord(BaseModel):
-    """What is stored of a job; times in seconds since 1970."""
+    """What is stored about a job; times are Unix timestamps in seconds."""
 
     model_config = ConfigDict(validate_assignment=True)
 
@@ -33,9 +33,9 @@ class JobRecord(BaseModel):
     enhancing: EnhancingLabel
     created_s: float
     state: State = State.WAITING
-    owner: str | None = None  # id of the API key that created it; None where no key is required
+    owner: str | None = None  # id of the API key that created it; None if no key is required
     idempotency_key: str | None = None
-    digest: str = ""  # hash of the uploaded case; equal for equal cases
+    digest: str = ""  # hash of the uploaded files; equal for equal uploads
     attempts: int = 0  # how often the job was started without ending properly
     finished_s: float | None = None
     problem: Problem | None = None  # why it failed
@@ -58,15 +58,15 @@ class Job:
     record: JobRecord
     is_async: bool = True  # whether the client asked to fetch the result later, instead of waiting for it
     progress: JobProgress = field(default_factory=JobProgress)
-    answer: Answer | None = None
-    shape: tuple[int, int, int] | None = None  # of the input; known together with the answer
-    scope: CancelScope = field(default_factory=CancelScope)  # cancels the work on the job
+    result: JobResult | None = None
+    shape: tuple[int, int, int] | None = None  # of the input; known together with the result
+    cancel_scope: CancelScope = field(default_factory=CancelScope)  # cancels the work on the job
     ended: Event = field(default_factory=Event)
     _started: float | None = None
 
     @property
     def id(self) -> str:
-        """The id in the job's address."""
+        """The id in the job's URL."""
         return self.record.id
 
     @property
@@ -115,8 +115,8 @@ def new_job(
     return Job(record, is_async)
 
 
-def ended_job(record: JobRecord) -> Job:
-    """The job of a stored record that no task of this process works on."""
+def inactive_job(record: JobRecord) -> Job:
+    """The job for a stored record, when no task of this process works on it."""
     job = Job(record)
     job.ended.set()
     return job

@@ -1,4 +1,4 @@
-"""The queue: admits cases, and answers what became of them."""
+"""The queue: admits cases, and reports the status and result of their jobs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,10 +7,10 @@ from math import ceil
 
 from anyio import CancelScope, Lock
 
-from service.errors import JobNotFinishedError, KeyReusedError, NotReadyError, QueueFullError
-from service.jobs.answer import Answer
-from service.jobs.job import Job, State, ended_job
+from service.errors import IdempotencyKeyReusedError, JobNotFinishedError, NotReadyError, QueueFullError
+from service.jobs.job import Job, State, inactive_job
 from service.jobs.repository import JobRepository, job_not_found
+from service.jobs.result import JobResult
 from service.jobs.scheduler import Scheduler
 from service.jobs.spool import Spool
 from service.networks.model import Model
@@ -61,7 +61,7 @@ class Queue:
         return QueueStatus(depth, running, self.spool.used_bytes, is_ready)
 
     def check_ready(self) -> None:
-        """Raise NotReadyError or QueueFullError where a new case would not be accepted."""
+        """Raise NotReadyError or QueueFullError if a new case would not be accepted."""
         if self.scheduler.is_draining:
             raise shutting_down()
         status = self.status
@@ -90,17 +90,19 @@ class Queue:
             self._uploads -= 1
 
     async def submit(self, job: Job) -> Job:
-        """Queue an uploaded case, stored on disk first if it is persistent; return the earlier job of its key, if any.
+        """Queue an uploaded case, or return the job that already exists for its Idempotency-Key.
 
-        Raises NotReadyError, SpoolError, and KeyReusedError where the Idempotency-Key was used for another case.
+        A persistent job is stored on disk before it is queued.
+
+        Raises NotReadyError, SpoolError, and IdempotencyKeyReusedError if the key was used for another case.
         """
         async with self._submitting:
             if self.scheduler.is_draining:
                 raise shutting_down()
             if earlier := await self._find_earlier(job):
                 if (earlier.record.digest, earlier.record.enhancing) != (job.record.digest, job.record.enhancing):
-                    raise KeyReusedError(
-                        "Idempotency-Key: expected the case that it was first used for, found another."
+                    raise IdempotencyKeyReusedError(
+                        "Idempotency-Key: expected the case for which it was first used, found another."
                     )
                 await self._repository.remove_files(job.id)
                 return earlier
@@ -111,18 +113,18 @@ class Queue:
         return job
 
     async def find(self, job_id: str) -> Job:
-        """The job of this id. Raises JobNotFoundError, and LostFileError where its record is corrupt."""
+        """The job with this id. Raises JobNotFoundError, and LostFileError if its record is corrupt."""
         return self._find_active(job_id) or await self._repository.find(job_id)
 
     async def remove(self, job_id: str) -> None:
         """Cancel a waiting or running job, and remove everything stored of it. Raises JobNotFoundError, SpoolError."""
         if job := self._find_active(job_id):
-            job.scope.cancel()
+            job.cancel_scope.cancel()
             await job.ended.wait()
         await self._repository.remove(job_id)
 
-    async def outcome(self, job: Job) -> Answer | Problem:
-        """The answer of a job, or why it failed.
+    async def result_or_problem(self, job: Job) -> JobResult | Problem:
+        """The result of a job, or the problem that it failed with.
 
         Raises JobNotFinishedError, LostFileError, NotReadyError for a requeued job, and JobNotFoundError for a removed
         one.
@@ -130,10 +132,10 @@ class Queue:
         if problem := job.record.problem:
             return problem
         if job.record.state == State.DONE:
-            return job.answer or await self._repository.read_answer(job.id)
+            return job.result or await self._repository.read_result(job.id)
         if not job.ended.is_set():
             raise JobNotFinishedError(
-                f"Job: expected a finished one, found it {job.record.state}.",
+                f"Job: expected it to be finished, found it {job.record.state}.",
                 retry_after_s=ceil(self.status_of(job).estimated_remaining_s or 1),
             )
         raise shutting_down() if self.scheduler.is_draining else job_not_found()
@@ -164,7 +166,7 @@ class Queue:
         """The job that was created with the same Idempotency-Key, if any."""
         key = job.record.scoped_idempotency_key
         record = await self._repository.find_by_key(key) if key else None
-        return (self.scheduler.jobs.get(record.id) or ended_job(record)) if record else None
+        return (self.scheduler.jobs.get(record.id) or inactive_job(record)) if record else None
 
     def _find_active(self, job_id: str) -> Job | None:
         """A waiting or running job that is persistent; others exist only for their own request."""

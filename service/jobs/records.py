@@ -28,7 +28,7 @@ class JobRecords:
     """Job records. A change survives a crash and a power cut once the method that makes it has returned."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or create the records in a folder. Raises SettingsError where they are unreadable as a whole."""
+        """Open or create the records in a folder. Raises SettingsError if they are unreadable as a whole."""
         self._lock = Lock()
         try:
             self._database = sqlite3.connect(folder / FILE_NAME, isolation_level=None, check_same_thread=False)
@@ -36,7 +36,7 @@ class JobRecords:
             self._database.execute("PRAGMA synchronous = FULL")  # fsync after each change
             self._database.execute(TABLE)
             [[verdict]] = self._database.execute("PRAGMA quick_check(1)").fetchall()
-        except sqlite3.OperationalError as error:  # of the disk; corrupt records raise a DatabaseError
+        except sqlite3.OperationalError as error:  # a disk problem; corruption raises DatabaseError, its base class
             raise SettingsError(
                 f"GLIOSERVE_SPOOL: expected a disk that accepts job records, found: {error}. Free disk space, or make "
                 "the folder writable: nothing is lost."
@@ -59,11 +59,11 @@ class JobRecords:
         self._execute(PUT, *row)
 
     def get(self, job_id: str) -> JobRecord | None:
-        """The record of this id. Raises LostFileError where it is corrupt."""
+        """The record with this id. Raises LostFileError if it is corrupt."""
         return self._find("id", job_id)
 
     def find_by_key(self, scoped_key: str) -> JobRecord | None:
-        """The record with this scoped Idempotency-Key. Raises LostFileError where it is corrupt."""
+        """The record with this scoped Idempotency-Key. Raises LostFileError if it is corrupt."""
         return self._find("idempotency_key", scoped_key)
 
     def delete(self, job_id: str) -> bool:

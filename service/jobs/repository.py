@@ -5,20 +5,20 @@ import logging
 from anyio import CancelScope, sleep, to_thread
 
 from service.errors import JobNotFoundError, LostFileError, SpoolError
-from service.jobs.answer import MASK_NAME, REPORT_NAME, Answer
 from service.jobs.case_files import CASE_FILE_NAMES, digest_of
-from service.jobs.job import Job, JobRecord, State, ended_job
+from service.jobs.job import Job, JobRecord, State, inactive_job
 from service.jobs.records import JobRecords
+from service.jobs.result import LABEL_MAP_NAME, REPORT_NAME, JobResult
 from service.jobs.spool import Spool
 
 log = logging.getLogger("uvicorn.error")
 
-ANSWER_NAMES = MASK_NAME, REPORT_NAME
+RESULT_NAMES = LABEL_MAP_NAME, REPORT_NAME
 RETRY_INTERVAL_S = 1.0
 
 
 class JobRepository:
-    """Stores and finds jobs. Every method works in a thread, so that a slow disk does not block the event loop."""
+    """Stores and finds jobs. Disk access runs in threads, so that a slow disk does not block the event loop."""
 
     def __init__(self, spool: Spool, records: JobRecords) -> None:
         self.spool = spool
@@ -46,11 +46,11 @@ class JobRepository:
         if job.is_persistent:
             await to_thread.run_sync(self._records.put, job.record)
 
-    async def store_answer(self, job: Job, answer: Answer) -> None:
-        """Make an answer available to the job's client. Raises SpoolError."""
-        job.answer = answer
+    async def store_result(self, job: Job, result: JobResult) -> None:
+        """Make a result available to the job's client. Raises SpoolError."""
+        job.result = result
         if job.is_persistent:
-            await to_thread.run_sync(self._write_answer, job.id, answer)
+            await to_thread.run_sync(self._write_result, job.id, result)
 
     async def explain(self, job: Job, error: Exception) -> Exception:
         """Why a job failed: the error or, if the case on disk was removed or changed meanwhile, a LostFileError."""
@@ -58,9 +58,9 @@ class JobRepository:
             return LostFileError("Spool: expected the uploaded case, found it missing or changed.")
         return error
 
-    async def read_answer(self, job_id: str) -> Answer:
-        """The answer of a finished job. Raises LostFileError."""
-        return await to_thread.run_sync(self._read_answer, job_id)
+    async def read_result(self, job_id: str) -> JobResult:
+        """The result of a finished job. Raises LostFileError."""
+        return await to_thread.run_sync(self._read_result, job_id)
 
     async def finalise(self, job: Job) -> None:
         """Update the disk after a job has finished, or was cancelled or requeued."""
@@ -75,11 +75,11 @@ class JobRepository:
     async def find(self, job_id: str) -> Job:
         """A job that no task of this process works on. Raises JobNotFoundError; LostFileError for a corrupt record."""
         if record := await to_thread.run_sync(self._records.get, job_id):
-            return ended_job(record)
+            return inactive_job(record)
         raise job_not_found()
 
     async def find_by_key(self, scoped_key: str) -> JobRecord | None:
-        """The record with this scoped Idempotency-Key. Raises LostFileError where it is corrupt."""
+        """The record with this scoped Idempotency-Key. Raises LostFileError if it is corrupt."""
         return await to_thread.run_sync(self._records.find_by_key, scoped_key)
 
     async def remove(self, job_id: str) -> None:
@@ -118,14 +118,14 @@ class JobRepository:
         except OSError:
             return False
 
-    def _write_answer(self, job_id: str, answer: Answer) -> None:
-        self.spool.remove(job_id, ANSWER_NAMES)  # left by a process that ended at this point
-        for name, content in zip(ANSWER_NAMES, (answer.mask, answer.report), strict=True):
+    def _write_result(self, job_id: str, result: JobResult) -> None:
+        self.spool.remove(job_id, RESULT_NAMES)  # partial files of a process that crashed in this method
+        for name, content in zip(RESULT_NAMES, (result.label_map, result.report), strict=True):
             self.spool.append(job_id, name, content)
         self.spool.sync(job_id)
 
-    def _read_answer(self, job_id: str) -> Answer:
-        return Answer(*(self.spool.read(job_id, name) for name in ANSWER_NAMES))
+    def _read_result(self, job_id: str) -> JobResult:
+        return JobResult(*(self.spool.read(job_id, name) for name in RESULT_NAMES))
 
 
 def job_not_found() -> JobNotFoundError:

@@ -9,9 +9,9 @@ from anyio import Event, Lock, create_task_group, sleep, to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
 from service.errors import CrashError
-from service.jobs.answer import Answer
 from service.jobs.job import Job, State
 from service.jobs.repository import JobRepository
+from service.jobs.result import JobResult
 from service.jobs.wait_estimate import WaitEstimate
 from service.jobs.worker import Worker
 from service.problems import is_internal, problem_of
@@ -28,8 +28,8 @@ RETENTION_INTERVAL_S = 10.0
 class Scheduler:
     """Runs jobs in order of arrival.
 
-    While one job is computed, the next one is decoded, and no other: waiting cases are on disk, so memory use does not
-    grow with their number.
+    While one job is computed, only the next one is decoded. All others stay on disk, so memory use does not grow with
+    their number.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Scheduler:
                     await self._work(job, self._work_alone)
 
     async def _work(self, job: Job, run_steps: Callable[[Job], Awaitable[Report]]) -> None:
-        """Take a job to its end, whatever that is."""
+        """Run a job until it is done, failed or cancelled."""
         report = None
-        with job.scope:
+        with job.cancel_scope:
             try:
                 report = await run_steps(job)
                 job.finish()
@@ -127,7 +127,7 @@ class Scheduler:
     async def _take_turns(self, job: Job) -> Report:
         """Run a job's steps in turn with other jobs.
 
-        A decoded case gives up its turn to decode only once it may compute, so that no more than one waits in memory.
+        A job keeps the decoding lock until it gets the computing lock, so at most one decoded case waits in memory.
         """
         await self._acquire(self._decoding, job)
         try:
@@ -139,10 +139,10 @@ class Scheduler:
         try:
             predicted = await self._predict(job, prepared)
             del prepared  # frees the slices, most of a case's memory, before the next step
-            mask, report = await self._finish(job, predicted)
+            label_map, report = await self._finish(job, predicted)
         finally:
             self._computing.release()
-        return await self._store_answer(job, mask, report)
+        return await self._store_result(job, label_map, report)
 
     async def _work_alone(self, job: Job) -> Report:
         """Run a job's steps while no other job runs. Raises CrashError after too many attempts."""
@@ -150,8 +150,8 @@ class Scheduler:
             raise CrashError(f"Job: the service crashed {job.record.attempts} times while it worked on this case.")
         await self._repository.start(job)
         predicted = await self._predict(job, await self._prepare(job))
-        mask, report = await self._finish(job, predicted)
-        return await self._store_answer(job, mask, report)
+        label_map, report = await self._finish(job, predicted)
+        return await self._store_result(job, label_map, report)
 
     async def _acquire(self, turn: Lock, job: Job) -> None:
         with job.progress.stage("wait"):
@@ -167,9 +167,9 @@ class Scheduler:
     async def _finish(self, job: Job, case: PredictedCase) -> tuple[bytes, Report]:
         return await to_thread.run_sync(self.worker.finish, case, job.record.enhancing, job.progress)
 
-    async def _store_answer(self, job: Job, mask: bytes, report: Report) -> Report:
+    async def _store_result(self, job: Job, label_map: bytes, report: Report) -> Report:
         job.shape = report.input.shape
-        await self._repository.store_answer(job, Answer(mask, report.model_dump_json(indent=2).encode()))
+        await self._repository.store_result(job, JobResult(label_map, report.model_dump_json(indent=2).encode()))
         return report
 
     async def _remove_expired(self) -> None:
@@ -182,4 +182,4 @@ class Scheduler:
     def _cancel(self, states: Collection[State]) -> None:
         for job in self.jobs.values():
             if job.record.state in states:
-                job.scope.cancel()
+                job.cancel_scope.cancel()

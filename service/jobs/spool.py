@@ -15,7 +15,7 @@ from service.settings import MIB
 
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 LOCK_NAME = "lock"
-FILE_SYSTEM_FOLDER = "lost+found"  # in the root folder of a disk
+FILE_SYSTEM_FOLDER = "lost+found"  # in the root directory of an ext file system
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -25,7 +25,7 @@ class Spool:
     def __init__(self, folder: Path, max_mib: int) -> None:
         """Create the folder, or take over an existing spool.
 
-        Raises SettingsError where it cannot be written, or another process uses it.
+        Raises SettingsError if it cannot be written, or another process uses it.
         """
         try:
             self.folder = folder.expanduser().absolute()
@@ -61,7 +61,7 @@ class Spool:
         return self.folder / job_id
 
     def check_room(self, announced_bytes: int) -> None:
-        """Raise SpoolError where there is no room for this number of bytes."""
+        """Raise SpoolError if there is no room for this number of bytes."""
         with _spool_errors():
             free = shutil.disk_usage(self.folder).free
         if announced_bytes > free:
@@ -115,7 +115,7 @@ class Spool:
             self.used_bytes -= before - _size(folder)
 
     def remove_orphans(self, job_ids: Iterable[str]) -> int:
-        """Remove the folders, left by a crash, of jobs other than these; return their number."""
+        """Remove the folders of all other jobs, which a crash left behind; return the number of folders removed."""
         orphans = {folder.name for folder in self._job_folders()} - set(job_ids)
         for job_id in orphans:
             self.remove(job_id)
@@ -150,4 +150,4 @@ def _spool_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SpoolError(f"Spool: expected the disk to accept the case, found: {error.strerror}.") from error
+        raise SpoolError(f"Spool: expected the disk to accept the files, found: {error.strerror}.") from error

@@ -18,10 +18,10 @@ class WaitEstimate:
         """Add the computing time of a finished case."""
         self._recent_s.append(compute_s)
 
-    def remaining_s(self, cases: int, done_s: float = 0.0) -> float:
-        """Seconds that this number of cases will take one after the other, `done_s` of which have passed already."""
-        return round(max(0.0, cases * median(self._recent_s) - done_s), 1)
+    def remaining_s(self, cases: int, elapsed_s: float = 0.0) -> float:
+        """Remaining seconds for this number of cases, one after the other, of which `elapsed_s` have already passed."""
+        return round(max(0.0, cases * median(self._recent_s) - elapsed_s), 1)
 
     def half_empty_s(self, depth: int) -> int:
-        """Seconds until half of a queue is done: then it has room, and there is still work for the meantime."""
+        """Seconds until half of the queue is done: by then it has room, and the service is still busy."""
         return ceil(self.remaining_s(depth + 1) / 2)

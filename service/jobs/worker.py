@@ -16,7 +16,7 @@ from service.segmentation.pipeline import PredictedCase, PreparedCase, finish, p
 
 @dataclass(frozen=True)
 class Worker:
-    """A resident model and the steps of the work with it. A step must not run twice at the same time."""
+    """A loaded model and the steps that use it. No step may run twice at the same time."""
 
     model: Model
     decoder: Decoder
@@ -32,9 +32,9 @@ class Worker:
         return predict(case, self.model, progress)
 
     def finish(self, case: PredictedCase, enhancing: EnhancingLabel, progress: JobProgress) -> tuple[bytes, Report]:
-        """Resample, measure and encode; return the mask as .nii.gz, and the report."""
+        """Resample, measure and encode; return the label map as .nii.gz, and the report."""
         segmentation = finish(case, enhancing, progress)
         with progress.stage("encode"):
-            mask = encode_nifti(segmentation.labels)
+            label_map = encode_nifti(segmentation.labels)
         return_freed_memory()
-        return mask, make_report(segmentation, enhancing, self.model, progress.timings_ms)
+        return label_map, make_report(segmentation, enhancing, self.model, progress.timings_ms)

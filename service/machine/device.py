@@ -19,7 +19,7 @@ MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container: bytes, or "m
 
 
 def choose_device(name: str) -> torch.device:
-    """The device named cpu or cuda; for auto, CUDA where it is usable. Raises SettingsError for an unusable one."""
+    """The device named cpu or cuda; for auto, CUDA if it is usable. Raises SettingsError for an unusable one."""
     problem = None if name == "cpu" else find_gpu_problem()
     if problem and name == "cuda":
         raise SettingsError(f"GLIOSERVE_DEVICE: expected a usable CUDA GPU, found {problem}.")
@@ -37,7 +37,7 @@ def describe_machine(device: torch.device) -> str:
 
 
 def choose_precision(name: str) -> torch.dtype | None:
-    """The number format of this name; None for auto, which lets the model choose."""
+    """The data type with this name; None for auto, which lets the model choose."""
     return None if name == "auto" else getattr(torch, name)
 
 
@@ -54,7 +54,7 @@ def peak_memory_mib(device: torch.device) -> float | None:
 
 
 def usable_cpus(quota: Path = CPU_QUOTA) -> int:
-    """Number of CPUs that this process may use. torch counts the machine's, too many threads for a container."""
+    """Number of CPUs that this process may use. torch counts all CPUs of the machine, too many in a container."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         microseconds, period = quota.read_text().split()

@@ -11,8 +11,8 @@ from service.segmentation.predict import LARGEST_SLICE
 from service.settings import MIB
 
 
-def predict_peak_mib(model: Model, precision: torch.dtype, slice_batch: int) -> float:
-    """Peak memory of parameters and activations on the largest slices, without CUDA's own memory.
+def predict_peak_mib(model: Model, precision: torch.dtype, batch_size: int) -> float:
+    """Peak memory of parameters and activations on the largest slices, without the CUDA context.
 
     Fake tensors, which have no data, pass through the resident networks one after the other, and are counted.
     """
@@ -23,6 +23,6 @@ def predict_peak_mib(model: Model, precision: torch.dtype, slice_batch: int) -> 
     tracker.track_external(*networks)
     with fake_mode, torch.no_grad(), tracker:
         for checkpoint, network in zip(model.checkpoints, networks, strict=True):
-            network(torch.empty(slice_batch, checkpoint.card.in_channels, *LARGEST_SLICE, dtype=precision))
+            network(torch.empty(batch_size, checkpoint.card.in_channels, *LARGEST_SLICE, dtype=precision))
     peaks = tracker.get_tracker_snapshot("peak").values()
     return float(sum(peak["Total"] for peak in peaks)) / MIB

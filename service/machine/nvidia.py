@@ -11,7 +11,7 @@ import torch
 DRIVER = Path("/proc/driver/nvidia/version")  # written by the kernel module, and visible in containers
 LIBRARY = "libcuda.so.1"  # part of the driver; NVIDIA's container toolkit mounts it into containers
 VERSION = re.compile(r"\b\d{3,}\.\d+(\.\d+)?\b")
-ARCHITECTURE = re.compile(r"(?P<kind>sm|compute)_(?P<major>\d+)(?P<minor>\d)")  # others run on a single GPU model
+ARCHITECTURE = re.compile(r"(?P<kind>sm|compute)_(?P<major>\d+)(?P<minor>\d)")  # not sm_90a etc.: one capability only
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class GpuProblem:
 
 
 def find_gpu_problem() -> GpuProblem | None:
-    """Why networks cannot run on a CUDA GPU; None where they can."""
+    """Why networks cannot run on a CUDA GPU; None if they can."""
     if not torch.cuda.is_available():
         return _explain_missing_gpu()
     architectures = torch.cuda.get_arch_list()
@@ -66,7 +66,7 @@ def describe_gpu() -> str:
 def runs_on(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
     """Whether code built for architectures such as sm_75 or compute_90 runs on a GPU of a compute capability.
 
-    Machine code (sm) runs on later minor versions of its major version, intermediate code (compute) on all later ones.
+    Binary code (sm) runs on equal and later minor versions of its major version, PTX (compute) on all later versions.
     """
     for match in filter(None, map(ARCHITECTURE.fullmatch, architectures)):
         built_for = int(match["major"]), int(match["minor"])

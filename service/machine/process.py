@@ -21,10 +21,10 @@ def make_new_files_private() -> None:
 
 
 def limit_heap_growth() -> None:
-    """Make glibc, where it is the allocator, return unused memory; call this before any thread starts.
+    """Make glibc, if it is the allocator, return unused memory to the system; call this before any thread starts.
 
     By default, glibc raises its mmap threshold to 32 MiB over time and keeps freed volumes (about 300 MiB) for reuse,
-    and it gives each thread a heap whose free memory no other thread can use.
+    and it gives threads separate arenas, whose free memory other threads cannot use.
     """
     if hasattr(allocator := ctypes.CDLL(None), "mallopt"):
         allocator.mallopt(M_MMAP_THRESHOLD, LARGE_ARRAY_BYTES)
@@ -32,7 +32,7 @@ def limit_heap_growth() -> None:
 
 
 def return_freed_memory() -> None:
-    """Return memory that smaller arrays left free in glibc's heaps, which would otherwise grow over many cases."""
+    """Return free memory in glibc's arena to the operating system; otherwise the process would grow over many cases."""
     if hasattr(allocator := ctypes.CDLL(None), "malloc_trim"):
         allocator.malloc_trim(0)
 

@@ -57,10 +57,10 @@ class Metrics:
         self.rejections = self._counter("rejections", "Cases rejected before they were queued", "reason")
 
     def _define_jobs(self) -> None:
-        self._jobs = self._counter("jobs", "Ended cases by outcome", "outcome")
+        self._jobs = self._counter("jobs", "Jobs that ended, by outcome", "outcome")
         for outcome in OUTCOMES:
             self._jobs.labels(outcome)  # starts at zero: otherwise the first failure would not appear as an increase
-        self._degraded = self._counter("degraded", "Cases that ran out of device memory and used less")
+        self._degraded = self._counter("degraded", "Cases that needed smaller batches or the CPU")
         self._slices = self._counter("slices", "Slices processed by a network", "network")
         self._queue_wait = self._histogram("queue_wait_seconds", "Time in the queue")
         self._compute = self._histogram("compute_seconds", "Computing time of a case")

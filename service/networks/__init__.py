@@ -1,1 +1,1 @@
-"""The segmentation networks: architecture, number formats, model cards and checkpoint files; part of the pure core."""
+"""The segmentation networks: architecture, data types, model cards and checkpoints; part of the core, no web code."""

@@ -20,8 +20,8 @@ from service.networks.unet import UNet
 def load_model(folder: Path, device: torch.device, *, with_int8: bool = True) -> Model:
     """Load every checkpoint of a folder onto one device; without `with_int8` the INT8 files may be missing.
 
-    Raises WeightsError where a card or file is missing, damaged or does not fit this code, where a hash differs from
-    the card's, and where the checkpoints do not cover each region exactly once under one name and version.
+    Raises WeightsError if a card or file is missing, damaged or does not fit this code, if a hash differs from
+    the card's, and if the checkpoints do not cover each region exactly once under one name and version.
     """
     loaded = [_load_checkpoint(path, device) for path in folder.glob("*.json")]
     if with_int8:

@@ -27,7 +27,7 @@ class Int8Weights:
 
 
 class Int8Network(nn.Module):
-    """Slices (B, C, H, W) in float32, on the CPU, to logits (B, out_channels, H, W) in float32."""
+    """Maps slices (B, C, H, W) in float32, on the CPU, to logits (B, out_channels, H, W) in float32."""
 
     def __init__(self, weights: Int8Weights) -> None:
         super().__init__()
@@ -37,26 +37,26 @@ class Int8Network(nn.Module):
             network = core.read_model(weights.graph, weights.constants)
         except RuntimeError as error:
             raise WeightsError("INT8 weights: expected a network in OpenVINO's format, found another.") from error
-        # Slices arrive with the modalities of a voxel adjacent (channels last), which also suits the convolutions.
+        # Slices arrive in the channels-last memory layout, which also suits the convolutions.
         layout = openvino.preprocess.PrePostProcessor(network)
         layout.input().tensor().set_layout(openvino.Layout("NHWC"))
         layout.input().model().set_layout(openvino.Layout("NCHW"))
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "INFERENCE_PRECISION_HINT": "f32",  # the few layers that stay in floats run alike on every CPU
+            "INFERENCE_PRECISION_HINT": "f32",  # the few floating-point layers use this type on every CPU
             "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same cores
         }
         self._request = core.compile_model(layout.build(), "CPU", settings).create_infer_request()
 
     def forward(self, slices: Tensor) -> Tensor:
-        """Slices to logits; one call at a time."""
+        """Map slices to logits. Not thread-safe."""
         self._request.infer({0: slices.permute(0, 2, 3, 1).contiguous().numpy()}, share_inputs=True)
         return torch.tensor(self._request.get_output_tensor(0).data)
 
 
 def has_fast_int8(capabilities: dict[str, bool]) -> bool:
-    """Whether the CPU has instructions for INT8 products, and OpenVINO is installed to use them."""
+    """Whether the CPU has INT8 dot-product instructions (VNNI), and OpenVINO is installed to use them."""
     native = capabilities.get("avx512_vnni") or capabilities.get("avx_vnni")
     return bool(native) and find_spec("openvino") is not None
 

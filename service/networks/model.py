@@ -1,4 +1,4 @@
-"""The networks that together predict every region, with the device and number format that they run in."""
+"""The networks that together predict every region, with their device and data type."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from service.networks.int8 import Int8Network, Int8Weights
 from service.networks.model_card import ModelCard
 from service.networks.precision import fastest_precision, fold_batch_norm, place
 
-SLICE_BATCH = 10  # slices per batch: the paper's (section III.C)
+DEFAULT_BATCH_SIZE = 10  # slices per batch, as in the paper (section III.C)
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Model:
     checkpoints: tuple[Checkpoint, ...]
     device: torch.device
     precision: torch.dtype = torch.float32
-    slice_batch: int = SLICE_BATCH
+    batch_size: int = DEFAULT_BATCH_SIZE
 
     @property
     def name(self) -> str:
@@ -47,7 +47,7 @@ class Model:
 
     @property
     def sha256(self) -> str:
-        """One hash over everything that determines the masks: the weights of all checkpoints and how they are used."""
+        """One hash over the weights of all checkpoints and the settings on their model cards that affect the masks."""
         decisive = [
             (c.card.sha256, c.card.int8_sha256, c.card.slice_offsets, c.card.flip_tta, c.card.min_volume_ml)
             for c in sorted(self.checkpoints, key=lambda checkpoint: checkpoint.card.stem)
@@ -56,14 +56,14 @@ class Model:
 
     @property
     def input_dtype(self) -> torch.dtype:
-        """Number format of the input slices; an INT8 network quantises them itself."""
+        """Data type of the input slices; an INT8 network quantises them itself."""
         return torch.float32 if self.precision == torch.int8 else self.precision
 
     def optimised(self, precision: torch.dtype | None = None) -> "Model":
         """Prepare the model for fast inference: batch norm folded, in the given precision or the device's fastest.
 
         The result can be neither trained nor saved, as its weights differ from those of the files.
-        Raises WeightsError for int8 where a network has no INT8 version, on a GPU, and without OpenVINO.
+        For int8, raises WeightsError if a network has no INT8 version, on a GPU, or if OpenVINO is not installed.
         """
         has_int8 = all(checkpoint.int8 for checkpoint in self.checkpoints)
         precision = precision or fastest_precision(self.device, has_int8=has_int8)
@@ -72,14 +72,14 @@ class Model:
         return self._with_networks(self.device, precision, fold_batch_norm)
 
     def with_less_memory(self) -> "Model":
-        """The same model with half the slice batch or, if that is one slice already, on the CPU.
+        """The same model with half the batch size or, if the batch size is 1, on the CPU with the default batch size.
 
-        Raises torch.OutOfMemoryError where it is on the CPU already.
+        Raises torch.OutOfMemoryError if the batch size is 1 and the model is already on the CPU.
         """
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        if self.slice_batch > 1:
-            return replace(self, slice_batch=self.slice_batch // 2)
+        if self.batch_size > 1:
+            return replace(self, batch_size=self.batch_size // 2)
         cpu = torch.device("cpu")
         if self.device == cpu:
             raise torch.OutOfMemoryError("Expected memory for one slice on the CPU, found none.")

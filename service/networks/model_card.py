@@ -53,7 +53,7 @@ class ModelCard:
 
 
 def read_card(path: Path) -> ModelCard:
-    """Read a model card from a JSON file. Raises WeightsError where it does not fit this code."""
+    """Read a model card from a JSON file. Raises WeightsError if it does not fit this code."""
     try:
         entries = json.loads(path.read_text())
         entries["regions"] = tuple(Region(region) for region in entries["regions"])

@@ -1,4 +1,4 @@
-"""Number formats of the networks, and placing a network on a device in its fastest form."""
+"""Data types of the networks, and moving a network to a device in its fastest memory layout."""
 
 from copy import deepcopy
 from typing import cast
@@ -12,7 +12,7 @@ from service.networks.unet import DoubleConvolution
 
 
 def fastest_precision(device: torch.device, *, has_int8: bool) -> torch.dtype:
-    """The number format in which a device convolves fastest without a measurable loss of Dice.
+    """The data type in which a device computes convolutions fastest without a measurable loss of Dice.
 
     `has_int8` says whether the networks are available in INT8.
     """
@@ -25,7 +25,7 @@ def fastest_precision(device: torch.device, *, has_int8: bool) -> torch.dtype:
 
 
 def precision_name(precision: torch.dtype) -> str:
-    """Name of a number format without the library's prefix."""
+    """Name of a data type without the prefix `torch.`."""
     return str(precision).removeprefix("torch.")
 
 

@@ -1,4 +1,4 @@
-"""The paper's network: the 2D U-Net of Ronneberger et al. 2015 (section III.B)."""
+"""The paper's network (section III.B): the 2D U-Net of Ronneberger et al. 2015, padded and with batch normalisation."""
 
 from itertools import pairwise
 
@@ -21,7 +21,7 @@ class DoubleConvolution(nn.Sequential):
 
 
 class Up(nn.Module):
-    """Double height and width, concatenate the encoder's features of that size, and convolve twice."""
+    """Upsample by 2, concatenate the encoder's features (skip connection), and convolve twice."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Up(nn.Module):
 
 
 class UNet(nn.Module):
-    """A 2D U-Net: `width` features at full size, doubled at each of `depth` halvings; 64 and 4 are the paper's size."""
+    """A 2D U-Net: `width` channels at full resolution, doubled at each of `depth` downsamplings; paper: 64, 4."""
 
     def __init__(self, out_channels: int, width: int = 16, depth: int = 4, in_channels: int = 4) -> None:
         super().__init__()

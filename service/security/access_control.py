@@ -15,7 +15,7 @@ SCHEME = "Bearer"  # RFC 6750
 class Caller:
     """Who sent a request."""
 
-    key_id: str | None  # None where no API key is required
+    key_id: str | None  # None if no API key is required
     scopes: frozenset[Scope]
 
     def may(self, scope: Scope) -> bool:
@@ -52,7 +52,7 @@ class AccessControl:
         return Caller(known.id, frozenset(known.scopes))
 
     def authorise(self, caller: Caller, scope: Scope) -> None:
-        """Allow a caller to do what requires a scope. Raises ForbiddenError or RateLimitError."""
+        """Check the rate limit of a caller, and that it has a scope. Raises ForbiddenError or RateLimitError."""
         if caller.key_id:
             self._buckets.setdefault(caller.key_id, TokenBucket(self._requests_per_minute)).take()
         if not caller.may(scope):
@@ -60,7 +60,7 @@ class AccessControl:
             raise ForbiddenError(f"API key: expected one with the scope {scope}, found {found}.")
 
     def check_origin(self, origin: str | None, host: str) -> None:
-        """Reject cross-origin requests of browsers, and DNS rebinding. Raises ForbiddenError.
+        """Reject cross-origin requests from browsers, and DNS rebinding. Raises ForbiddenError.
 
         Browsers send the Origin header; other clients do not. In a DNS rebinding attack, a page reaches this machine
         through a host name of its own that resolves to a loopback address.

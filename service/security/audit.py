@@ -1,4 +1,4 @@
-"""The audit log: one line per request and per case, each chained to the one before by its hash."""
+"""The audit log: a line per request, job, start and end, each with the hash of the line before it."""
 
 import fcntl
 import json

@@ -48,13 +48,13 @@ class Key(BaseModel):
 
 
 class KeyFile:
-    """API keys, one per line. Lines are only appended, and the last line of an id counts: no change undoes another."""
+    """API keys, one per line. Lines are only appended; the last line for an id is the valid one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> dict[str, Key]:
-        """All keys by id, including revoked ones. Raises SettingsError where the file is missing or invalid."""
+        """All keys by id, including revoked ones. Raises SettingsError if the file is missing or invalid."""
         with self._settings_errors(), self.path.open() as file:
             return _parse(file)
 
@@ -71,7 +71,7 @@ class KeyFile:
         return key
 
     def revoke(self, name_or_id: str) -> Key:
-        """Revoke a key and return it. Raises SettingsError, also where no active key has this name or id."""
+        """Revoke a key and return it. Raises SettingsError, also if no active key has this name or id."""
         with self._settings_errors(), self._locked() as file:
             active = [known for known in _parse(file).values() if not known.revoked]
             for known in active:

@@ -1,1 +1,1 @@
-"""Segmentation: prepared slices in, fused tumour masks and scores out; part of the pure core."""
+"""Segmentation: prepared slices in, fused tumour masks and scores out; part of the core, without web code."""

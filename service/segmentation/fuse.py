@@ -15,7 +15,7 @@ NO_MINIMUM: Mapping[str, float] = {}
 class Fusion:
     """Fuses the masks of one region after the other, from the outermost inwards.
 
-    Each mask is restricted to the region around it. A network therefore needs to run only on the slices that contain
+    Each mask is restricted to its enclosing region. A network therefore needs to run only on the slices that contain
     that region: elsewhere fusion would remove its whole prediction.
     """
 
@@ -39,7 +39,7 @@ class Fusion:
 
 
 def nest(mask: Mask, outer: Mask | None) -> tuple[Mask, int]:
-    """Restrict a region's mask to the region around it, if any; also return how many voxels that removed.
+    """Restrict a region's mask to its enclosing region, if any; also return the number of voxels removed.
 
     The inner region yields, because the outer one is easier to segment and its network makes fewer errors.
     """
@@ -50,7 +50,7 @@ def nest(mask: Mask, outer: Mask | None) -> tuple[Mask, int]:
 
 
 def drop_small(mask: Mask, min_volume_ml: float, voxel_ml: float) -> Mask:
-    """The mask, or an empty one where it is smaller than the minimum volume on the region's model card.
+    """The mask, or an empty one if it is smaller than the minimum volume on the region's model card.
 
     In a patient without enhancing tumour, a few voxels predicted as such are most often a vessel.
     """

@@ -1,4 +1,4 @@
-"""Scores of a predicted mask against the ground truth, by the rules of BraTS."""
+"""Scores of a predicted mask against the ground truth, by the evaluation rules of BraTS."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,9 +43,9 @@ def score_region(
 ) -> Scores:
     """Dice, sensitivity, specificity and HD95 of one region of one subject.
 
-    `voxels` is the size of the whole image where the masks are a crop of it.
-    The rules of BraTS for empty masks: both empty, Dice and sensitivity are 1 and HD95 is 0 mm; one empty, Dice and
-    sensitivity are 0 and HD95 is 374 mm. Specificity is 1 where the truth leaves no background.
+    `voxels` is the size of the whole image if the masks are a crop of it.
+    Empty masks, by the rules of BraTS: if both are empty, Dice and sensitivity are 1 and HD95 is 0 mm; if one is, Dice
+    and sensitivity are 0 and HD95 is 374 mm. Specificity is 1 if the ground truth fills the whole image.
     """
     voxels = voxels or truth.size
     either = predicted | truth
@@ -64,7 +64,7 @@ def score_region(
 
 
 def dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Equation (3): 2 TP / (2 TP + FP + FN), counted over all slices of a subject; 1 where both masks are empty."""
+    """Dice by the paper's equation (3): 2 TP / (2 TP + FP + FN) over all slices of a case; 1 if both are empty."""
     sum_of_sizes = _count(predicted) + _count(truth)  # 2 TP + FP + FN
     return 2 * _count(predicted & truth) / sum_of_sizes if sum_of_sizes else 1.0
 

@@ -1,4 +1,4 @@
-"""The recipe: from the files of a case to fused masks, volumes and, with a ground truth, scores."""
+"""The segmentation pipeline: from the files of a case to a label map, volumes and, with a ground truth, scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ MAX_BRAIN_ML = 2500  # more than any human brain with its fluid; a head with its
 
 
 @dataclass(frozen=True)
-class InputFrame:
-    """The input's grid and ground truth, and where its brain lies: what is needed to map masks back and score them."""
+class InputContext:
+    """The input's grid and ground truth, and where the brain lies: needed to map masks back and to score them."""
 
     grid: Grid  # of the input
     ground_truth: NDArray[np.uint8] | None  # label map (X, Y, Z) on that grid
@@ -33,7 +33,7 @@ class InputFrame:
 class PreparedCase:
     """A case ready for the networks; takes far less memory than its volumes."""
 
-    frame: InputFrame
+    context: InputContext
     slices: AxialSlices
 
 
@@ -41,8 +41,8 @@ class PreparedCase:
 class PredictedCase:
     """A case after the networks have run."""
 
-    frame: InputFrame
-    prediction: Prediction  # within the brain's box on the working grid
+    context: InputContext
+    prediction: Prediction  # on the working grid, cropped to the brain's bounding box
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def segment(
 ) -> Segmentation:
     """Segment the case in a set of NIfTI files given by name.
 
-    Raises an InputError (see imaging.errors) where the case cannot be segmented.
+    Raises an InputError (see imaging.errors) if the case cannot be segmented.
     """
     with observer.stage("decode"):
         case = read_case(files)
@@ -83,13 +83,13 @@ def prepare(case: Case, model: Model, observer: ProgressObserver = NO_OBSERVER) 
         truth = checked_label_map(case.ground_truth.voxels) if case.ground_truth else None
         normalised = normalise(case.images)
         slices = axial_slices(model, normalised.intensities)
-    return PreparedCase(InputFrame(case.grid, truth, normalised.brain), slices)
+    return PreparedCase(InputContext(case.grid, truth, normalised.brain), slices)
 
 
 def predict(case: PreparedCase, model: Model, observer: ProgressObserver = NO_OBSERVER) -> PredictedCase:
-    """Run the networks, slice batch by slice batch, and fuse their masks."""
-    voxel_ml = case.frame.brain.grid.voxel_ml
-    return PredictedCase(case.frame, predict_slices(model, case.slices, voxel_ml, observer))
+    """Run the networks on batches of slices, and fuse their masks."""
+    voxel_ml = case.context.brain.grid.voxel_ml
+    return PredictedCase(case.context, predict_slices(model, case.slices, voxel_ml, observer))
 
 
 def finish(
@@ -98,26 +98,26 @@ def finish(
     observer: ProgressObserver = NO_OBSERVER,
 ) -> Segmentation:
     """Resample the masks to the input's grid, and measure volumes and scores."""
-    frame, prediction = case.frame, case.prediction
+    context, prediction = case.context, case.prediction
     with observer.stage("resample"):
-        masks = _on_input_grid(prediction.masks, frame)
-        labels = Volume(label_map(masks, enhancing), frame.grid.affine)
+        masks = _on_input_grid(prediction.masks, context)
+        labels = Volume(label_map(masks, enhancing), context.grid.affine)
     with observer.stage("measure"):
-        volumes_ml = {region: int(np.count_nonzero(mask)) * frame.grid.voxel_ml for region, mask in masks.items()}
-        scores = _scores(labels, frame)
-    slices = frame.brain.grid.shape[2]
-    return Segmentation(labels, volumes_ml, scores, prediction, slices, _warnings(frame.brain, prediction))
+        volumes_ml = {region: int(np.count_nonzero(mask)) * context.grid.voxel_ml for region, mask in masks.items()}
+        scores = _scores(labels, context)
+    slices = context.brain.grid.shape[2]
+    return Segmentation(labels, volumes_ml, scores, prediction, slices, _warnings(context.brain, prediction))
 
 
-def _on_input_grid(masks: RegionMasks, frame: InputFrame) -> RegionMasks:
-    brain = frame.brain
-    return {region: resample_mask(brain.uncrop(mask), brain.grid, frame.grid) for region, mask in masks.items()}
+def _on_input_grid(masks: RegionMasks, context: InputContext) -> RegionMasks:
+    brain = context.brain
+    return {region: resample_mask(brain.uncrop(mask), brain.grid, context.grid) for region, mask in masks.items()}
 
 
-def _scores(labels: Volume, frame: InputFrame) -> dict[Region, Scores] | None:
-    if frame.ground_truth is None:
+def _scores(labels: Volume, context: InputContext) -> dict[Region, Scores] | None:
+    if context.ground_truth is None:
         return None
-    return score_regions(labels.voxels, frame.ground_truth, frame.grid.spacing_mm)
+    return score_regions(labels.voxels, context.ground_truth, context.grid.spacing_mm)
 
 
 def _warnings(brain: BrainBox, prediction: Prediction) -> tuple[str, ...]:

@@ -66,8 +66,8 @@ def axial_slices(model: Model, intensities: NDArray[np.floating[Any]]) -> AxialS
     return AxialSlices(intensities, reach, 2 ** max(card.depth for card in cards), model.input_dtype)
 
 
-def fit_memory(model: Model) -> Model:
-    """The model with the largest slice batch that fits into its device's memory, tried on the largest slices."""
+def fit_batch_size(model: Model) -> Model:
+    """Halve the batch size until the largest slices fit into the device's memory; failing that, use the CPU."""
     runner = NetworkRunner(model, NO_OBSERVER)
     slices = axial_slices(model, np.ones((len(Modality), *LARGEST_SLICE, BLOCK), np.float32))
     for number in range(len(model.checkpoints)):
@@ -83,23 +83,23 @@ class NetworkRunner:
         self._observer = observer
 
     def run(self, number: int, slices: AxialSlices, indices: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Masks (R, X, Y, Z) of the regions of the model's n-th checkpoint, predicted on the slices of these indices.
+        """Masks (R, X, Y, Z) of the regions of the model's n-th checkpoint, predicted on the slices at these indices.
 
-        Raises torch.OutOfMemoryError where memory use cannot be reduced further.
+        Raises torch.OutOfMemoryError if memory use cannot be reduced further.
         """
         card = self.model.checkpoints[number].card
         masks = np.zeros((len(card.regions), *slices.shape), dtype=np.bool_)  # (R, Z, Y, X)
         done = 0
         self._observer.advance(card.stem, done, len(indices))
-        for members, window in slices.blocks(indices):
+        for members, crop in slices.blocks(indices):
             remaining = members
             while len(remaining):
-                batch = remaining[: self.model.slice_batch]
-                found = self._try(number, slices.take(batch, window, card.slice_offsets))
+                batch = remaining[: self.model.batch_size]
+                found = self._try(number, slices.take(batch, crop, card.slice_offsets))
                 if found is None:
                     self.model = self.model.with_less_memory()
                     continue
-                target = masks[:, :, window.rows, window.columns]  # the window may extend beyond the case
+                target = masks[:, :, crop.rows, crop.columns]  # the crop may extend beyond the case
                 target[:, batch] = found[:, :, : target.shape[2], : target.shape[3]]
                 remaining = remaining[len(batch) :]
                 done += len(batch)
@@ -107,11 +107,11 @@ class NetworkRunner:
         return masks.transpose(0, 3, 2, 1)
 
     def _try(self, number: int, slices: Tensor) -> NDArray[np.bool_] | None:
-        """Masks (R, B, H, W); None where memory ran out."""
+        """Masks (R, B, H, W); None if memory ran out."""
         try:
             return find_regions(self.model.checkpoints[number], slices, self.model)
         except torch.OutOfMemoryError:
-            return None  # the exception holds on to tensors: only once it is gone can their memory be reused
+            return None  # retry outside this handler: the exception keeps tensors, and so their memory, alive
 
 
 @torch.inference_mode()

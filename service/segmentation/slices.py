@@ -1,4 +1,4 @@
-"""The axial slices of a case as the networks take them: with their neighbours, in windows around the brain."""
+"""The axial slices of a case as the networks take them: with their neighbours, cropped to the brain."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-BLOCK = 10  # slices that share a window; independent of the slice batch, which must not influence the masks
+BLOCK = 10  # slices that share a crop; not the batch size, because that must not influence the masks
 
 
-class Window(NamedTuple):
+class Crop(NamedTuple):
     """Rows and columns of a slice."""
 
     rows: slice
@@ -20,7 +20,7 @@ class Window(NamedTuple):
 
 
 class AxialSlices:
-    """The slices of normalised modalities (4, X, Y, Z) on an LPS grid, each cropped to the brain within its block.
+    """The slices of normalised modalities (4, X, Y, Z) on an LPS grid; `take` crops them to the brain in their block.
 
     Rows run from anterior to posterior, columns from right to left. `reach` is the distance in slices to the farthest
     neighbour that a network sees; heights and widths are multiples of `stride`.
@@ -39,17 +39,17 @@ class AxialSlices:
 
     @property
     def with_brain(self) -> NDArray[np.intp]:
-        """Indices of the slices that are not zero throughout."""
+        """Indices of the slices with at least one non-zero voxel."""
         return np.flatnonzero(self._rows[self._reach : self._reach + self.shape[0]].any(axis=1))
 
-    def blocks(self, indices: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Window]]:
-        """The slices of these indices, block by block, with the window of each block."""
+    def blocks(self, indices: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Crop]]:
+        """The given indices, grouped by block, with the crop of each block."""
         for block, members in groupby(indices.tolist(), key=lambda index: index // BLOCK):
-            yield np.array(list(members)), self._window(block)
+            yield np.array(list(members)), self._crop(block)
 
-    def take(self, indices: NDArray[np.intp], window: Window, offsets: tuple[int, ...]) -> Tensor:
+    def take(self, indices: NDArray[np.intp], crop: Crop, offsets: tuple[int, ...]) -> Tensor:
         """Slices (B, offsets * 4, H, W) with their neighbours at these offsets; zeros outside the case."""
-        view = self._voxels[:, :, window.rows, window.columns]
+        view = self._voxels[:, :, crop.rows, crop.columns]
         _, modalities, rows, columns = view.shape
         shape = len(indices), len(offsets) * modalities, rows, columns
         stack = torch.empty(shape, dtype=view.dtype, memory_format=torch.channels_last)
@@ -57,10 +57,10 @@ class AxialSlices:
             channels[:] = view[torch.from_numpy(indices + self._reach + offset)]
         return stack
 
-    def _window(self, block: int) -> Window:
-        """The window that contains the brain in the slices of a block and their neighbours."""
+    def _crop(self, block: int) -> Crop:
+        """The crop that contains the brain in the slices of a block and their neighbours."""
         visible = slice(block * BLOCK, (block + 1) * BLOCK + 2 * self._reach)
-        return Window(self._extent(self._rows[visible]), self._extent(self._columns[visible]))
+        return Crop(self._extent(self._rows[visible]), self._extent(self._columns[visible]))
 
     def _extent(self, occupied: NDArray[np.bool_]) -> slice:
         """Range from the first to the last position (axis 1) occupied in any slice, rounded up to the stride."""
@@ -71,5 +71,5 @@ class AxialSlices:
 
 
 def round_up(length: int, multiple: int) -> int:
-    """The smallest multiple that is not below a length."""
+    """Round a length up to the next multiple."""
     return -(-length // multiple) * multiple

@@ -1,4 +1,4 @@
-"""POST /segment: a case is uploaded, and answered at once or as a job."""
+"""POST /segment: receives a case; responds with its result or, on request, with the status of its job."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from service.imaging.labels import EnhancingLabel
 from service.jobs.job import Job, new_job
 from service.web.dependencies import NO_HEADER, LoadedQueue, MediaType, SegmentCaller
 from service.web.middleware.request_log import record_of
-from service.web.openapi import ACCEPTED_RESPONSES, ANSWER_RESPONSES, REQUEST_BODY, problem_responses
+from service.web.openapi import ACCEPTED_RESPONSES, REQUEST_BODY, RESULT_RESPONSES, problem_responses
 from service.web.outcome import render_outcome
 from service.web.upload import receive_upload
 
@@ -36,7 +36,7 @@ async def get_new_job(
     ] = NO_HEADER,
     idempotency_key: Annotated[
         str | None,
-        Header(pattern=r"^[\x21-\x7e]{1,255}$", description="requests with the same key are the same job"),
+        Header(pattern=r"^[\x21-\x7e]{1,255}$", description="requests with the same key refer to the same job"),
     ] = None,
 ) -> Job:
     """The job that a request asks for."""
@@ -53,7 +53,7 @@ NewJob = Annotated[Job, Depends(get_new_job)]
 @router.post(
     "/segment",
     response_class=Response,
-    responses=ANSWER_RESPONSES
+    responses=RESULT_RESPONSES
     | ACCEPTED_RESPONSES
     | problem_responses(400, 401, 403, 406, 408, 409, 413, 415, 422, 429, 503, 507),
     openapi_extra={"requestBody": REQUEST_BODY},
@@ -73,7 +73,7 @@ async def segment(request: Request, new: NewJob, queue: LoadedQueue, media_type:
         return JSONResponse(queue.status_of(job).model_dump(mode="json"), 202, headers)
     await _wait_for(job, request)
     record_of(request).add_job(job)
-    return render_outcome(await queue.outcome(job), media_type, request)
+    return render_outcome(await queue.result_or_problem(job), media_type, request)
 
 
 def _check_single(location: str, name: str, values: list[str]) -> None:
@@ -83,7 +83,7 @@ def _check_single(location: str, name: str, values: list[str]) -> None:
 
 
 async def _wait_for(job: Job, request: Request) -> None:
-    """Wait until a job ends. If the client disconnects, cancel the job unless it is persistent: ClientDisconnect."""
+    """Wait until a job ends. Raises ClientDisconnect if the client leaves first; cancels a non-persistent job."""
     try:
         async with create_task_group() as tasks:
             tasks.start_soon(_cancel_on_disconnect, request, tasks.cancel_scope)
@@ -91,7 +91,7 @@ async def _wait_for(job: Job, request: Request) -> None:
             tasks.cancel_scope.cancel()
     finally:
         if not job.is_persistent:
-            job.scope.cancel()
+            job.cancel_scope.cancel()
     if not job.ended.is_set():
         raise ClientDisconnect
 

@@ -1,4 +1,4 @@
-"""What routes depend on: the authorised caller, the queue, the media type of the answer."""
+"""Dependencies of the routes: the authorised caller, the queue, the media type of the response."""
 
 from typing import Annotated
 
@@ -50,7 +50,7 @@ async def get_queue(runtime: Annotated[Runtime, Depends(get_runtime)]) -> Queue:
 
 
 async def get_media_type(accept: Annotated[list[str], Header(include_in_schema=False)] = NO_HEADER) -> str:
-    """The client's preferred media type of the answer. Raises NotAcceptableError."""
+    """The client's preferred media type of the response. Raises NotAcceptableError."""
     return choose_media_type(",".join(accept))
 
 

@@ -15,7 +15,7 @@ from service.schemas import JobStatus
 from service.security.keys import Scope
 from service.web.dependencies import LoadedQueue, MediaType, SegmentCaller
 from service.web.middleware.request_log import record_of
-from service.web.openapi import ANSWER_RESPONSES, problem_responses
+from service.web.openapi import RESULT_RESPONSES, problem_responses
 from service.web.outcome import render_outcome
 
 router = APIRouter(prefix="/jobs/{job_id}")
@@ -26,7 +26,7 @@ COMMON_ERRORS = 401, 403, 404, 422, 429, 500, 503
 
 
 async def get_job(job_id: str, caller: SegmentCaller, queue: LoadedQueue, request: Request) -> Job:
-    """The job in the address. Raises JobNotFoundError, also for another caller's job, so as not to reveal it."""
+    """The job in the path. Raises JobNotFoundError, also for another caller's job, so as not to reveal it."""
     job = await queue.find(job_id)
     if not caller.owns(job.record.owner):
         raise job_not_found()
@@ -48,11 +48,11 @@ async def status(job: FoundJob, queue: LoadedQueue) -> JobStatus:
 @router.get(
     "/result",
     response_class=Response,
-    responses=ANSWER_RESPONSES | problem_responses(*COMMON_ERRORS, 400, 406, 409, 413),
+    responses=RESULT_RESPONSES | problem_responses(*COMMON_ERRORS, 400, 406, 409, 413),
 )
 async def result(job: FoundJob, queue: LoadedQueue, media_type: MediaType, request: Request) -> Response:
     """The response that `POST /segment` would have given; for a failed job, the problem."""
-    return render_outcome(await queue.outcome(job), media_type, request)
+    return render_outcome(await queue.result_or_problem(job), media_type, request)
 
 
 @router.get("/events", response_class=EventSourceResponse, responses=problem_responses(*COMMON_ERRORS))

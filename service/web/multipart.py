@@ -29,7 +29,7 @@ class ZipReader:
         self._files.append(ZIP_NAME, chunk)
 
     def end(self) -> None:
-        """Process the end of the body. Raises UploadError where the body was empty."""
+        """Process the end of the body. Raises UploadError if the body was empty."""
         if not self._has_begun:
             raise UploadError("Body: expected a zip, found nothing.")
 
@@ -67,7 +67,7 @@ class MultipartReader:
             self._flush()
 
     def end(self) -> None:
-        """Process the end of the body. Raises UploadError where it is incomplete or has no part."""
+        """Process the end of the body. Raises UploadError if it is incomplete or has no part."""
         if not self._is_complete:
             raise UploadError("Multipart body: expected a closing boundary, found none.")
         if not self._names:
@@ -109,7 +109,7 @@ def _upload_errors() -> Iterator[None]:
 
 
 def _known_name(name: str) -> str:
-    """The file name of a part: its name if that is known, of a modality only the suffix; otherwise UNKNOWN_NAME."""
+    """The file name for a part: ZIP_NAME, or the suffix of a modality's name; UNKNOWN_NAME for any other part."""
     return name if name == ZIP_NAME else suffix_of(name) if role_of(name) else UNKNOWN_NAME
 
 

@@ -1,11 +1,11 @@
-"""The media types of an answer, and the choice between them by the Accept header."""
+"""Content negotiation: the media types of a result, and the choice between them by the Accept header."""
 
 from collections.abc import Mapping
 from io import BytesIO
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from service.errors import NotAcceptableError
-from service.jobs.answer import MASK_NAME, REPORT_NAME, Answer
+from service.jobs.result import LABEL_MAP_NAME, REPORT_NAME, JobResult
 
 ZIP, JSON, GZIP = "application/zip", "application/json", "application/gzip"
 MEDIA_TYPES = (ZIP, JSON, GZIP)  # in the order of the service's preference
@@ -23,21 +23,21 @@ def choose_media_type(accept: str) -> str:
     return best
 
 
-def encode_answer(media_type: str, answer: Answer) -> bytes:
-    """The body of an answer in one of MEDIA_TYPES."""
+def encode_result(media_type: str, result: JobResult) -> bytes:
+    """The body of a result in one of MEDIA_TYPES."""
     if media_type == GZIP:
-        return answer.mask
+        return result.label_map
     if media_type == JSON:
-        return answer.report
+        return result.report
     body = BytesIO()
     with ZipFile(body, "w") as archive:
-        archive.writestr(_entry(MASK_NAME), answer.mask)  # already compressed
-        archive.writestr(_entry(REPORT_NAME), answer.report, ZIP_DEFLATED)
+        archive.writestr(_entry(LABEL_MAP_NAME), result.label_map)  # already compressed
+        archive.writestr(_entry(REPORT_NAME), result.report, ZIP_DEFLATED)
     return body.getvalue()
 
 
 def _entry(name: str) -> ZipInfo:
-    """An entry without a date, so that equal answers give equal zips; readable by everyone once unpacked."""
+    """An entry without a date, so that equal results give equal zips; readable by everyone once unpacked."""
     entry = ZipInfo(name)
     entry.external_attr = 0o644 << 16
     return entry

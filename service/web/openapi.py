@@ -4,7 +4,7 @@ from typing import Any
 
 from service.imaging.case import ROLE_OF_SUFFIX, Modality
 from service.intake.archive import ZIP_NAME
-from service.problems import INTERNAL, INVALID_PARAMETER, KINDS, TYPE_PREFIX
+from service.problems import INTERNAL, INVALID_PARAMETER, PROBLEM_TYPES, TYPE_PREFIX
 from service.schemas import JobStatus, Problem, Report
 from service.web.negotiation import GZIP, ZIP
 from service.web.problem_handlers import MEDIA_TYPE
@@ -36,17 +36,17 @@ REQUEST_BODY: dict[str, Any] = {
         "multipart/form-data": {"schema": FORM},
     },
 }
-ANSWER_RESPONSES: Responses = {
+RESULT_RESPONSES: Responses = {
     200: {
         "model": Report,
-        "description": "The mask `segmentation.nii.gz` and `report.json`, or one of them.",
+        "description": "The label map `segmentation.nii.gz` and `report.json`, or one of them.",
         "content": {ZIP: {"schema": BINARY}, GZIP: {"schema": BINARY}},
     }
 }
 ACCEPTED_RESPONSES: Responses = {
     202: {
         "model": JobStatus,
-        "description": "With `Prefer: respond-async`: accepted and stored on disk; `Location` is the job's address.",
+        "description": "With `Prefer: respond-async`: accepted and stored on disk; `Location` is the job's URL.",
     }
 }
 
@@ -57,14 +57,16 @@ def problem_responses(*statuses: int) -> Responses:
 
 
 def _problem_response(status: int) -> dict[str, Any]:
-    kinds = [kind for kind in dict.fromkeys((*KINDS.values(), INVALID_PARAMETER, INTERNAL)) if kind.status == status]
+    kinds = [
+        kind for kind in dict.fromkeys((*PROBLEM_TYPES.values(), INVALID_PARAMETER, INTERNAL)) if kind.status == status
+    ]
     schema = Problem.model_json_schema()
     schema["properties"]["type"]["enum"] = [TYPE_PREFIX + kind.slug for kind in kinds]
     return {"description": "; ".join(kind.title for kind in kinds), "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 def without_authentication(document: dict[str, Any]) -> dict[str, Any]:
-    """The document of a service that requires no API key, from that of one that does."""
+    """Remove authentication from an OpenAPI document, for a service that requires no API keys."""
     components = {name: part for name, part in document["components"].items() if name != "securitySchemes"}
     paths = {
         path: {method: {**operation, "security": []} for method, operation in operations.items()}

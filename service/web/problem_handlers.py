@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
-from service.problems import INVALID_PARAMETER, KINDS, TYPE_PREFIX, make_problem, problem_of
+from service.problems import INVALID_PARAMETER, PROBLEM_TYPES, TYPE_PREFIX, make_problem, problem_of
 from service.schemas import REQUEST_ID_HEADER, Problem
 from service.security.access_control import SCHEME
 from service.web.middleware.request_log import record_of
@@ -20,8 +20,8 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's status, which appears only in the log
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Answer every error of the app with a problem."""
-    for error in KINDS:
+    """JobResult every error of the app with a problem."""
+    for error in PROBLEM_TYPES:
         app.add_exception_handler(error, _handle_known)
     app.add_exception_handler(RequestValidationError, _handle_invalid_parameter)
     app.add_exception_handler(HTTPException, _handle_http_exception)
@@ -61,7 +61,7 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """All methods of an address; the framework lists only those of its first matching route."""
+    """All methods of a path; the framework lists only those of the first matching route."""
     return [
         method
         for method in HTTPMethod

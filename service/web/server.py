@@ -19,7 +19,7 @@ ConnectionState = tuple[RequestResponseCycle | None, int]
 FINAL_RESPONSES_S = 5  # for sending responses once all work has ended; then remaining connections are closed
 READ_BYTES = 2**16  # read from a connection at once: with many refused uploads, this much of each is in memory
 CLIENT_TIMEOUT_S = 30  # for sending a request's head, and for reading some of a response
-NO_PASSPHRASE = "none"  # makes an encrypted key fail; for an empty passphrase OpenSSL would ask on the terminal
+DUMMY_PASSPHRASE = "none"  # a wrong one, so that encrypted keys fail; without one OpenSSL would ask on the terminal
 HEADERS = [
     # Pages load only what this service sends, and no page of another host can frame it or read its responses.
     (
@@ -58,7 +58,7 @@ class Protocol(H11Protocol):
 class Server(uvicorn.Server):
     """A server that drains the service on the first signal, and stops at once on the second.
 
-    Raises SettingsError where the TLS files cannot be used.
+    Raises SettingsError if the TLS files cannot be used.
     """
 
     def __init__(self, app: FastAPI, **options: Any) -> None:
@@ -123,7 +123,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "timeout_graceful_shutdown": FINAL_RESPONSES_S,
         "ssl_certfile": settings.tls_certificate,
         "ssl_keyfile": settings.tls_key,
-        "ssl_keyfile_password": NO_PASSPHRASE,
+        "ssl_keyfile_password": DUMMY_PASSPHRASE,
         "ssl_ca_certs": settings.tls_client_ca,
         "ssl_cert_reqs": CERT_REQUIRED if settings.tls_client_ca else CERT_NONE,
     }

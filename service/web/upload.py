@@ -15,7 +15,7 @@ from service.web.middleware.body_limit import content_length
 from service.web.multipart import MultipartReader, ZipReader
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/octet-stream")
-MIN_BYTES_PER_SECOND = 2**14  # on average; a slower upload would keep its place in the queue from others
+MIN_BYTES_PER_SECOND = 2**14  # on average; a slower upload would occupy a place in the queue for too long
 CHUNK_BYTES = 2**18  # of the body in memory
 
 
@@ -52,7 +52,7 @@ def _reader(content_type: str, files: CaseFiles) -> ZipReader | MultipartReader:
 
 
 async def _chunks(request: Request, idle_timeout_s: float) -> AsyncIterator[bytes]:
-    """The body in chunks of about CHUNK_BYTES. Raises StalledUploadError where it stops, or arrives too slowly."""
+    """The body in chunks of about CHUNK_BYTES. Raises StalledUploadError if it stops, or arrives too slowly."""
     parts = request.stream()
     chunk = bytearray()
     started, received = monotonic(), 0

@@ -53,7 +53,7 @@ class Requests:
     def next(self) -> Attempt:
         """The next request; about one in six is cut off or its client disconnects."""
         random = self._random
-        [make] = random.choices(KINDS, WEIGHTS)
+        [make] = random.choices(PROBLEM_TYPES, WEIGHTS)
         attempt = make(self, random)
         attempt.pieces, attempt.pause_s = random.choice((1, 1, 1, 3)), random.choice(PAUSES_S)
         if random.random() < 1 / 12:
@@ -181,7 +181,7 @@ class Requests:
         return Attempt(data, method.decode())
 
 
-KINDS = (
+PROBLEM_TYPES = (
     Requests.arbitrary,
     Requests.job,
     Requests.valid,

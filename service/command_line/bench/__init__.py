@@ -1,1 +1,1 @@
-"""Benchmark: what a case costs on this machine, measured over HTTP, beside networks of the paper's size."""
+"""Benchmark: what a case costs on this machine, measured over HTTP, compared with networks of the paper's size."""

@@ -21,7 +21,7 @@ from service.intake.archive import open_zip
 from service.machine.device import choose_device, describe_machine, usable_cpus
 from service.machine.device_memory import predict_peak_mib
 from service.networks.checkpoints import load_model
-from service.networks.model import SLICE_BATCH
+from service.networks.model import DEFAULT_BATCH_SIZE
 from service.networks.precision import precision_name
 from service.settings import Settings
 
@@ -53,14 +53,14 @@ class Measurement:
     peak_rss_most_clients_mib: float
     cases_an_hour: Mapping[int, float]  # by number of clients
     device_peak_mib: float  # measured on a GPU; on a CPU, predicted for a GPU in float16
-    predicted_device_mib: Mapping[str, Mapping[int, float]]  # by precision and slice batch
+    predicted_device_mib: Mapping[str, Mapping[int, float]]  # by precision and batch size
     networks_gflop: float  # 10^9 floating-point operations of the networks on this case
     networks_gflop_s: float
     matrix_gflop_s: Mapping[str, float]  # of a large matrix product, by precision
 
 
 def measure(case: bytes, settings: Settings) -> Measurement:
-    """Measure a zipped case. Raises BenchError where the service rejects it or does not start."""
+    """Measure a zipped case. Raises BenchError if the service rejects it or does not start."""
     device = choose_device(settings.device)
     torch.set_num_threads(settings.threads or usable_cpus())
     measured = _measure_service(case)
@@ -84,7 +84,7 @@ def measure(case: bytes, settings: Settings) -> Measurement:
         paper_size_s=paper_size.seconds,
         paper_size_slices_timed=paper_size.slices_timed,
         ratio=paper_size.seconds / measured["end_to_end_s"],
-        device_peak_mib=measured["computation"]["device_peak_mib"] or predicted_mib["float16"][SLICE_BATCH],
+        device_peak_mib=measured["computation"]["device_peak_mib"] or predicted_mib["float16"][DEFAULT_BATCH_SIZE],
         predicted_device_mib=predicted_mib,
         networks_gflop=gflop,
         networks_gflop_s=gflop / network_s,

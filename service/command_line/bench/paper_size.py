@@ -1,4 +1,4 @@
-"""Networks of the paper's size and number format, timed on a sample of slices."""
+"""Networks of the paper's size and data type, timed on a sample of slices."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch.utils.benchmark import Timer
 
 from service.imaging.case import Modality
 from service.imaging.labels import Region
-from service.networks.model import SLICE_BATCH
+from service.networks.model import DEFAULT_BATCH_SIZE
 from service.networks.unet import UNet
 from service.segmentation.slices import round_up
 
@@ -27,10 +27,10 @@ def time_paper_size(slice_shape: tuple[int, int], slices: int, device: torch.dev
     """Time one network of the paper's size on random slices (H, W); extrapolate to a case of `slices` slices."""
     network = UNet(2, WIDTH, DEPTH, len(Modality)).eval().to(device)
     height, width = (round_up(length, 2**DEPTH) for length in slice_shape)
-    batch = torch.randn(SLICE_BATCH, len(Modality), height, width, device=device)
+    batch = torch.randn(DEFAULT_BATCH_SIZE, len(Modality), height, width, device=device)
     with torch.inference_mode():
         network(batch)
         timer = Timer("network(batch)", globals=locals(), num_threads=torch.get_num_threads())
         seconds_per_batch = timer.timeit(BATCHES_TIMED).mean  # synchronises with a GPU
-    seconds = seconds_per_batch / SLICE_BATCH * slices * len(Region)
-    return PaperSize(seconds, slices_timed=SLICE_BATCH * BATCHES_TIMED)
+    seconds = seconds_per_batch / DEFAULT_BATCH_SIZE * slices * len(Region)
+    return PaperSize(seconds, slices_timed=DEFAULT_BATCH_SIZE * BATCHES_TIMED)

@@ -1,4 +1,4 @@
-"""The peak rate of the device, and the operations that a case needs."""
+"""Throughput of a large matrix product on the device, and the operations that a case needs."""
 
 import torch
 from torch.utils.benchmark import Timer
@@ -14,7 +14,7 @@ PRODUCTS_TIMED = 5
 
 
 def matrix_gflop_s(precision: torch.dtype, device: torch.device) -> float:
-    """Rate of a large matrix product, in 10^9 operations per second: a practical upper bound for convolutions."""
+    """Throughput of a large matrix product in GFLOP/s (GOP/s for INT8): a practical upper bound for convolutions."""
     multiply = torch._int_mm if precision == torch.int8 else torch.mm
     left, right = (torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=device).to(precision) for _ in range(2))
     multiply(left, right)  # warm-up
@@ -23,7 +23,7 @@ def matrix_gflop_s(precision: torch.dtype, device: torch.device) -> float:
 
 
 def network_gflop(model: Model, case: NormalisedCase) -> float:
-    """Floating-point operations (10^9) of the networks on a case as served: in windows, on the necessary slices."""
+    """Floating-point operations (10^9) of the networks on a case, on the cropped slices that the service processes."""
     with FlopCounterMode(display=False) as counter:
         predict_masks(model, case.intensities, case.brain.grid.voxel_ml)
     return float(counter.get_total_flops() / GIGA)

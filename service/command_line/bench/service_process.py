@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 from zipfile import ZipFile
 
 from service.errors import BenchError
-from service.jobs.answer import REPORT_NAME
+from service.jobs.result import REPORT_NAME
 from service.settings import PREFIX
 from service.web.negotiation import ZIP
 
@@ -36,7 +36,7 @@ class ServiceProcess:
     pid: int
 
     def segment(self, case: bytes) -> dict[str, Any]:
-        """Send a zipped case, receive mask and report, and return the report. Raises BenchError where it fails."""
+        """Send a zipped case, receive mask and report, and return the report. Raises BenchError if it fails."""
         request = Request(f"{self.address}/segment", data=case, headers={"Content-Type": ZIP, "Accept": ZIP})
         try:
             with urlopen(request) as response:
@@ -81,7 +81,7 @@ class ServiceProcess:
 def running_service(**changes: str) -> Iterator[ServiceProcess]:
     """Start a service with the environment's settings and these variables, on a free port and with its own spool.
 
-    Raises BenchError where it does not start.
+    Raises BenchError if it does not start.
     """
     port = _free_port()
     command = [sys.executable, "-m", "service.command_line.cli", "serve"]

@@ -14,7 +14,7 @@ def content_length(headers: Headers) -> int:
 
 
 class BodyLimit:
-    """ASGI middleware whose `receive` raises TooLargeError once a body exceeds the limit, or announces that it will.
+    """ASGI middleware whose `receive` raises TooLargeError once a body, or its Content-Length, exceeds the limit.
 
     Raised from `receive`, the error surfaces in the route that reads the body, where it is handled like any other.
     """

@@ -1,4 +1,4 @@
-"""What is recorded about every request: a log line, an audit line, a count, and the ids to find them by."""
+"""Records every request in the log, the audit log and the metrics, and assigns its request id."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  
 METHODS = frozenset(HTTPMethod)  # clients may invent methods, which must not reach the log
 SEGMENT_ROUTE = "/segment"
 PROBE_ROUTES = "/livez", "/readyz"  # requested every few seconds, and not on behalf of a user
-METRICS_ROUTE = "/metrics"  # likewise, where the API key is accepted
+METRICS_ROUTE = "/metrics"  # likewise, unless the request fails
 
 
 @dataclass
@@ -49,7 +49,7 @@ def record_of(request: Request) -> RequestRecord:
 class RequestLog:
     """ASGI middleware that gives every request an id and records how it ended.
 
-    Log and audit log name a route by its pattern, never by the address that the client sent.
+    Log and audit log contain the pattern of the route, never the URL that the client sent.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, audit_log: AuditLog) -> None:
