@@ -69,7 +69,7 @@ def run_load_test(case: bytes) -> LoadTest:
 
 
 def measure_throughput(server: ServiceProcess, case: bytes, clients: int) -> Throughput:
-    """Measure the throughput with several clients, each sending its next case when it has an answer."""
+    """Measure the throughput with several clients, each sending its next case when it has received a response."""
     for _ in range(WARM_UPS):
         server.segment(case)
     started, started_cpu_s = perf_counter(), server.cpu_s()
@@ -80,7 +80,7 @@ def measure_throughput(server: ServiceProcess, case: bytes, clients: int) -> Thr
 
 
 def send_at_rate(server: ServiceProcess, case: bytes, multiple: int, capacity: float) -> Overload:
-    """Send requests at a constant multiple of the capacity, regardless of the answers."""
+    """Send requests at a constant multiple of the capacity, without waiting for responses."""
     due_s = np.arange(0, OVERLOAD_SECONDS, 1 / (multiple * capacity)).tolist()
 
     async def send_all() -> list[Answer]:

@@ -23,7 +23,7 @@ MAX_LIVEZ_MS = 100  # 99th percentile
 
 @dataclass(frozen=True)
 class Throughput:
-    """The throughput with clients that each wait for their answer."""
+    """The throughput with clients that each wait for their response."""
 
     clients: int
     cases_per_second: float
@@ -32,12 +32,12 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Overload:
-    """The answers of the service under one offered load."""
+    """The responses of the service under one offered load."""
 
     title: str
     requests: int
     statuses: Counter[int]
-    served_s: list[float]  # from the moment at which a request was due to the last byte of its answer
+    served_s: list[float]  # from the moment at which a request was due to the last byte of its response
     livez_s: list[float]
     peak_mib: float
 
@@ -57,7 +57,7 @@ def check_limits(test: LoadTest) -> dict[str, bool]:
     *_, with_retries = test.overloads
     statuses = {status for overload in test.overloads for status in overload.statuses}
     return {
-        "every answer is 200 or 429": statuses <= {HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS},
+        "every response is 200 or 429": statuses <= {HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS},
         f"each of {RETRYING_CLIENTS} clients that retry is served": with_retries.statuses[HTTPStatus.OK]
         == RETRYING_CLIENTS,
         f"peak memory within {MAX_MEMORY - 1:.0%} of the peak with one client": max(o.peak_mib for o in test.overloads)
@@ -78,7 +78,7 @@ The clients run in a separate process on the same CPUs. The queue holds {Setting
 {render_throughput(test)}
 {render_overload(test)}
 {render_limits(test)}
-![Time to an answer, and share of rejected requests, against the offered load](load.png)
+![Response time, and fraction of rejected requests, against the offered load](load.png)
 """
 
 
@@ -90,14 +90,15 @@ def render_throughput(test: LoadTest) -> str:
     bound = usable_cpus() / test.all_threads[0].cpus_used
     return f"""## Throughput
 
-{CASES_TIMED} cases, each client sending its next case when it has an answer:
+{CASES_TIMED} cases; each client sends its next case when it has received a response (closed loop):
 
 | threads of the networks | clients | cases per second | relative to one client | CPUs used by the service |
 |---|---|---|---|---|
 {rows}
 
-More clients can use only what one client leaves idle: while the networks process one case, the next one is received and
-decoded. With all threads this is at most {bound:.2f} times the throughput of one client on these CPUs.
+Additional clients can use only the CPU time that one client leaves idle: while the networks process one case, the next
+one is received and decoded. With all threads, the throughput can therefore be at most {bound:.2f} times that of one
+client.
 """
 
 
@@ -106,10 +107,10 @@ def render_overload(test: LoadTest) -> str:
     rows = "\n".join(overload_row(overload, test.one_client_mib) for overload in test.overloads)
     return f"""## Overload
 
-The capacity is the highest throughput above with all threads. Each row offers a multiple of it for {OVERLOAD_SECONDS}
-seconds, regardless of the answers. In the last row {RETRYING_CLIENTS} clients send at the same time and retry after the
-time in `Retry-After`. The times p50, p95 and p99 are percentiles over the answers with status 200, from the moment at
-which the request was due to the last byte of its answer.
+The capacity is the highest throughput above with all threads. In each row, requests are sent at a multiple of it for
+{OVERLOAD_SECONDS} seconds, without waiting for responses (open loop). In the last row {RETRYING_CLIENTS} clients send
+at the same time and retry after the time in `Retry-After`. p50, p95 and p99 are percentiles of the response time of requests with status 200, from the
+scheduled time of the request to the last byte of its response.
 
 | offered load | requests | 200 | 429 | other | p50 | p95 | p99 | /livez p99 | peak memory | relative to one client |
 |---|---|---|---|---|---|---|---|---|---|---|
@@ -143,18 +144,18 @@ def overload_row(overload: Overload, one_client_mib: float) -> str:
 
 
 def draw(test: LoadTest) -> None:
-    """Plot the time to an answer, and the share of rejected requests, against the offered load."""
+    """Plot the response time, and the fraction of rejected requests, against the offered load."""
     overloads = test.overloads[: len(MULTIPLES)]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     times, rejections = figure.subplots(1, 2)
     for percentile in (50, 95, 99):
         seconds = [np.percentile(overload.served_s, percentile) for overload in overloads]
         times.plot(MULTIPLES, seconds, "o-", label=f"{percentile}th percentile")
-    times.set(xscale="log", ylabel="seconds to an answer", ylim=(0, None))
+    times.set(xscale="log", ylabel="response time (s)", ylim=(0, None))
     times.legend()
     rejected = [overload.statuses[HTTPStatus.TOO_MANY_REQUESTS] / overload.requests for overload in overloads]
     rejections.plot(MULTIPLES, rejected, "o-")
-    rejections.set(xscale="log", ylabel="share answered 429", ylim=(0, 1))
+    rejections.set(xscale="log", ylabel="fraction with status 429", ylim=(0, 1))
     for axes in (times, rejections):
         axes.set(xlabel="offered load, times capacity", xticks=MULTIPLES, xticklabels=MULTIPLES)
         axes.minorticks_off()

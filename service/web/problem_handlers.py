@@ -20,7 +20,7 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's status, which appears only in the log
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """JobResult every error of the app with a problem."""
+    """Answer every error of the app with a problem."""
     for error in PROBLEM_TYPES:
         app.add_exception_handler(error, _handle_known)
     app.add_exception_handler(RequestValidationError, _handle_invalid_parameter)
