@@ -109,8 +109,8 @@ def render_overload(test: LoadTest) -> str:
 
 The capacity is the highest throughput above with all threads. In each row, requests are sent at a multiple of it for
 {OVERLOAD_SECONDS} seconds, without waiting for responses (open loop). In the last row {RETRYING_CLIENTS} clients send
-at the same time and retry after the time in `Retry-After`. p50, p95 and p99 are percentiles of the response time of requests
-with status 200, from the scheduled time of the request to the last byte of its response.
+at the same time and retry after the time in `Retry-After`. p50, p95 and p99 are percentiles of the response time of
+requests with status 200, from the scheduled time of the request to the last byte of its response.
 
 | offered load | requests | 200 | 429 | other | p50 | p95 | p99 | /livez p99 | peak memory | relative to one client |
 |---|---|---|---|---|---|---|---|---|---|---|
