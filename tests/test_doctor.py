@@ -49,7 +49,7 @@ def test_doctor_lists_faults_and_exits_with_status_1(environment):
     assert faulty.returncode == 1
     assert "!!  settings      invalid\n    -> GLIOSERVE_HOST: expected a loopback address" in faulty.stdout
     assert "weights wt" in faulty.stdout
-    assert faulty.stderr == "1 to mend: the lines with !!\n"
+    assert faulty.stderr == "1 problem to fix: the lines with !!\n"
 
 
 def test_invalid_settings_are_the_only_finding():
@@ -91,7 +91,7 @@ def test_too_little_memory_is_a_fault(environment, monkeypatch):
 def test_an_unusable_spool_is_a_fault(environment, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     assert "contains other files" in fixes(environment | {"GLIOSERVE_SPOOL": str(tmp_path)})["spool"]
-    assert "write there" in fixes(environment | {"GLIOSERVE_SPOOL": str(tmp_path / "file" / "x")})["spool"]
+    assert "make it writable" in fixes(environment | {"GLIOSERVE_SPOOL": str(tmp_path / "file" / "x")})["spool"]
     assert "make room" in fixes(environment | {"GLIOSERVE_MAX_SPOOL_MIB": "999999999"})["spool"]
     assert "user" in fixes(environment | {"GLIOSERVE_SPOOL": "~nobody-here/spool"})["spool"]
     mounts = tmp_path / "mounts"

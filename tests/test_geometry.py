@@ -91,7 +91,7 @@ def test_nested_masks_stay_nested_when_resampled():
 
 
 def test_a_working_grid_larger_than_any_head_is_rejected():
-    with pytest.raises(GeometryError, match="at most 34 l, found 451 x 451 x 451 mm"):
+    with pytest.raises(GeometryError, match="at most 34 litres, found 451 x 451 x 451 mm"):
         working_grid(Grid((4, 4, 4), np.diag([-150.0, -150, 150, 1])))
 
 

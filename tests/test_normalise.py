@@ -21,13 +21,13 @@ def test_intensities_have_mean_zero_and_standard_deviation_one_in_the_brain():
     assert case.intensities.shape == (4, 7, 8, 9)
     assert case.intensities.mean(axis=(1, 2, 3)) == pytest.approx(np.zeros(4), abs=1e-6)
     assert case.intensities.std(axis=(1, 2, 3)) == pytest.approx(np.ones(4), abs=1e-6)
-    assert case.brain_ml == pytest.approx(7 * 8 * 9 / 1000)
+    assert case.brain.brain_ml == pytest.approx(7 * 8 * 9 / 1000)
 
 
 def test_a_voxel_that_is_nonzero_in_any_modality_is_brain():
     images = head()
     images[Modality.T1].voxels[5, 5, 5] = 0
-    assert normalise(images).scores[0, 3, 2, 1] != 0
+    assert normalise(images).intensities[0, 3, 2, 1] != 0
 
 
 def test_uncropping_restores_the_input_grid():
@@ -41,8 +41,8 @@ def test_resampling_does_not_mix_background_into_the_brain():
     for image in images.values():
         image.voxels[image.voxels != 0] = 100
         image.voxels[5, 5, 5] = 101
-    scores = normalise(images).scores
-    assert (scores[scores != 0] > -1).all()  # no value between the constant brain and the background
+    intensities = normalise(images).intensities
+    assert (intensities[intensities != 0] > -1).all()  # no value between the constant brain and the background
 
 
 def test_the_input_images_are_not_modified():

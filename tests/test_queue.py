@@ -41,7 +41,7 @@ def test_a_full_queue_rejects_cases_before_reading_them_with_a_retry_after(gate,
     before = list_job_files(gated_client)
     for headers in ({}, ASYNC):
         response = gated_client.post("/segment", files={"file": phantom_zip}, headers=headers)
-        assert "expected fewer than 2 waiting cases, found 2" in read_problem(response, 429, "queue-full")
+        assert "The queue is full: 2 of at most 2 cases are waiting" in read_problem(response, 429, "queue-full")
         assert int(response.headers["Retry-After"]) >= 1
     assert list_job_files(gated_client) == before
     read_problem(gated_client.get("/readyz"), 503, "not-ready")
@@ -86,7 +86,7 @@ def test_a_slow_upload_is_408(settings):
     app = create_app(settings.model_copy(update={"upload_idle_timeout_s": 0.3}))
     with serve_in_thread(app) as address:
         response = httpx2.post(f"{address}/segment", content=trickle(), headers={"Content-Type": "application/zip"})
-    assert "bytes of it a second" in read_problem(response, 408, "stalled-upload")
+    assert "bytes a second" in read_problem(response, 408, "stalled-upload")
 
 
 def test_the_job_of_a_disconnected_client_is_cancelled(gate, model, settings, phantom_zip):
@@ -123,7 +123,7 @@ def test_a_stalled_upload_is_408_and_frees_its_place_in_the_queue(settings):
 def test_waiting_jobs_are_recovered_after_a_restart(gate, gated_client, settings, phantom_zip):
     jobs = fill_queue(gate, gated_client, phantom_zip)
     runtime = gated_client.app.state.runtime
-    gated_client.portal.call(runtime.end, 0.1)
+    gated_client.portal.call(runtime.shut_down, 0.1)
     read_problem(gated_client.get("/readyz"), 503, "not-ready")
     read_problem(post_case(gated_client, phantom_zip), 503, "not-ready")
     gate.open()
@@ -139,7 +139,7 @@ def test_a_second_shutdown_request_does_not_extend_the_grace_period(gate, gated_
     gate.wait_for_forward_pass()
     runtime = gated_client.app.state.runtime
     for shutdown_grace_s in (0.3, 60):
-        gated_client.portal.call(runtime.end, shutdown_grace_s)
+        gated_client.portal.call(runtime.shut_down, shutdown_grace_s)
     sleep(0.6)
     gate.open()
     wait_until(lambda: runtime.has_ended)
@@ -160,7 +160,7 @@ def test_waiting_clients_get_a_503_at_shutdown(gate, gated_client, phantom_zip):
         for waiting, running in ((0, 1), (0, 2), (1, 2)):
             responses.append(threads.submit(post_case, gated_client, phantom_zip))
             wait_until(partial(has_jobs, gated_client, waiting, running))
-        gated_client.portal.call(gated_client.app.state.runtime.end, 60)
+        gated_client.portal.call(gated_client.app.state.runtime.shut_down, 60)
         gate.open()
         statuses = [response.result().status_code for response in responses]
     assert sorted(statuses) == [200, 200, 503]
@@ -177,7 +177,7 @@ def execute_sql(settings, statement, *values):
 def unfinished_jobs(gate, gated_client, phantom_zip):
     """Four unfinished jobs of a service that has shut down."""
     jobs = fill_queue(gate, gated_client, phantom_zip)
-    gated_client.portal.call(gated_client.app.state.runtime.end, 0)
+    gated_client.portal.call(gated_client.app.state.runtime.shut_down, 0)
     gate.open()
     wait_until(lambda: gated_client.app.state.runtime.has_ended)
     return jobs
@@ -255,7 +255,7 @@ def test_an_invalid_database_file_stops_the_service(settings):
     with TestClient(create_app(settings), LOOPBACK) as client:
         wait_until(lambda: client.app.state.runtime.has_ended)
     failure = str(client.app.state.runtime.failure)
-    assert "expected readable records in jobs.sqlite3, found: file is not a database" in failure
+    assert "expected readable job records in jobs.sqlite3, found: file is not a database" in failure
 
 
 def test_only_the_owner_may_read_the_spool(client):

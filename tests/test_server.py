@@ -67,7 +67,9 @@ def test_unusable_tls_files_are_a_startup_error(settings, tls):
     settings["spool"].mkdir()
     result = run_glioserve("serve", **settings, **tls)
     assert result.returncode == 1
-    assert result.stderr.startswith("GLIOSERVE_TLS_CERTIFICATE, _KEY, _CLIENT_CA: expected readable PEM files")
+    assert result.stderr.startswith(
+        "GLIOSERVE_TLS_CERTIFICATE, _KEY, _CLIENT_CA: expected matching, readable PEM files"
+    )
 
 
 def test_an_encrypted_tls_key_is_a_startup_error_without_a_prompt(settings, tls, tmp_path):
@@ -77,7 +79,7 @@ def test_an_encrypted_tls_key_is_a_startup_error_without_a_prompt(settings, tls,
     subprocess.run(encrypt, check=True)
     result = run_glioserve("serve", **settings, **tls)
     assert result.returncode == 1
-    assert "the key without a pass phrase" in result.stderr
+    assert "the key without a passphrase" in result.stderr
 
 
 def test_a_missing_keys_file_is_a_startup_error(settings):
@@ -87,7 +89,7 @@ def test_a_missing_keys_file_is_a_startup_error(settings):
 
 
 def test_a_client_that_does_not_read_its_responses_is_disconnected(address, monkeypatch):
-    monkeypatch.setattr(server, "CLIENT_S", 0.5)
+    monkeypatch.setattr(server, "CLIENT_TIMEOUT_S", 0.5)
     path, times = "/docs/swagger-ui-bundle.js", 12
     total = times * len(httpx2.get(address + path).content)
     with connect(address) as connection:
@@ -107,7 +109,7 @@ def count_received(connection: socket.socket) -> int:
 
 
 def test_a_connection_in_regular_use_is_kept_open(address, monkeypatch):
-    monkeypatch.setattr(server, "CLIENT_S", 0.5)
+    monkeypatch.setattr(server, "CLIENT_TIMEOUT_S", 0.5)
     with httpx2.Client(base_url=address) as client:
         for _ in range(20):
             assert client.get("/livez").status_code == 200
@@ -116,7 +118,7 @@ def test_a_connection_in_regular_use_is_kept_open(address, monkeypatch):
 
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 def test_a_connection_without_a_complete_request_is_closed(address, sent, monkeypatch):
-    monkeypatch.setattr(server, "CLIENT_S", 0.5)
+    monkeypatch.setattr(server, "CLIENT_TIMEOUT_S", 0.5)
     with connect(address) as connection:
         connection.sendall(sent)
         connection.settimeout(10)
@@ -125,7 +127,7 @@ def test_a_connection_without_a_complete_request_is_closed(address, sent, monkey
 
 
 def test_a_connection_is_kept_open_while_its_request_is_processed(address, phantom_zip, monkeypatch):
-    monkeypatch.setattr(server, "CLIENT_S", 0.05)
+    monkeypatch.setattr(server, "CLIENT_TIMEOUT_S", 0.05)
     assert httpx2.post(f"{address}/segment", files={"file": phantom_zip}, timeout=60).status_code == 200
 
 

@@ -5,7 +5,7 @@ import pytest
 from service.errors import SettingsError
 from service.settings import DEFAULT_WEIGHTS, describe_settings, read_settings
 
-README = Path(__file__).parents[1] / "README.md"
+TABLE = Path(__file__).parents[1] / "docs" / "settings.md"
 
 
 def test_the_defaults_are_loopback_and_the_bundled_weights():
@@ -44,7 +44,7 @@ def test_keys_are_required_beyond_loopback_unless_disabled(host):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
 def test_no_keys_are_required_on_loopback(host):
-    assert read_settings({"GLIOSERVE_HOST": host}).keys is None
+    assert read_settings({"GLIOSERVE_HOST": host}).keys_file is None
 
 
 @pytest.mark.parametrize("settings", [{"TLS_CERTIFICATE": "x"}, {"TLS_KEY": "x"}, {"TLS_CLIENT_CA": "x"}])
@@ -57,7 +57,7 @@ def test_an_empty_variable_counts_as_absent():
     assert read_settings({"GLIOSERVE_PORT": ""}).port == 8000
 
 
-def test_the_table_in_the_readme_matches_the_settings():
+def test_the_table_in_the_documentation_matches_the_settings():
     rows = [f"| `{name}` | {default} | {what} |" for name, default, what in describe_settings()]
-    found = [line for line in README.read_text().splitlines() if line.startswith("| `GLIOSERVE_")]
+    found = [line for line in TABLE.read_text().splitlines() if line.startswith("| `GLIOSERVE_")]
     assert found == rows

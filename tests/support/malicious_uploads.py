@@ -228,7 +228,7 @@ IMAGES: Mapping[str, MaliciousUpload] = {
     "complex": MaliciousUpload(
         with_t2(make_nifti(np.ones((2, 3, 4), np.complex64))), 400, "malformed-image", "complex64"
     ),
-    "RGB": MaliciousUpload(with_header(datatype=128, bitpix=24), 400, "malformed-image", "integer or real"),
+    "RGB": MaliciousUpload(with_header(datatype=128, bitpix=24), 400, "malformed-image", "integer or floating-point"),
     "128 bits": MaliciousUpload(with_header(datatype=1536, bitpix=128), 400, "malformed-image", "T2"),
     "unknown type": MaliciousUpload(with_header(datatype=7777), 400, "malformed-image", "T2"),
     "voxels in the header": MaliciousUpload(with_header(vox_offset=100), 400, "malformed-image", "T2"),
