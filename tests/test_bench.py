@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def bench(weights, *arguments):
-    return run_glioserve("bench", *arguments, weights=weights, device="cpu")
+    return run_glioserve("bench", *arguments, weights=weights, device="cpu", timeout_s=None)  # minutes of measuring
 
 
 def test_a_benchmark_prints_a_table_and_writes_json(weights, phantom_zip, tmp_path):

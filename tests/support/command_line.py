@@ -16,7 +16,9 @@ def environment_with(**settings: object) -> dict[str, str]:
     return os.environ | {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.items()}
 
 
-def run_glioserve(*arguments: object, stdout: Any = subprocess.PIPE, **settings: object) -> subprocess.CompletedProcess:
+def run_glioserve(
+    *arguments: object, stdout: Any = subprocess.PIPE, timeout_s: float | None = 300, **settings: object
+) -> subprocess.CompletedProcess:
     """Run a subcommand with some settings until it exits, whatever its exit status."""
     return subprocess.run(
         [GLIOSERVE, *map(str, arguments)],
@@ -24,6 +26,6 @@ def run_glioserve(*arguments: object, stdout: Any = subprocess.PIPE, **settings:
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=600,
+        timeout=timeout_s,
         check=False,
     )
