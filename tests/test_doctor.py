@@ -92,7 +92,7 @@ def test_an_unusable_spool_is_a_fault(environment, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     assert "contains other files" in fixes(environment | {"GLIOSERVE_SPOOL": str(tmp_path)})["spool"]
     assert "make it writable" in fixes(environment | {"GLIOSERVE_SPOOL": str(tmp_path / "file" / "x")})["spool"]
-    assert "make room" in fixes(environment | {"GLIOSERVE_MAX_SPOOL_MIB": "999999999"})["spool"]
+    assert "free disk space" in fixes(environment | {"GLIOSERVE_MAX_SPOOL_MIB": "999999999"})["spool"]
     assert "user" in fixes(environment | {"GLIOSERVE_SPOOL": "~nobody-here/spool"})["spool"]
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\n")

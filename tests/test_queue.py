@@ -207,14 +207,14 @@ def test_a_job_that_was_running_in_two_crashes_fails(unfinished_jobs, settings):
     with ready_client(settings) as client:
         states = [wait_for_job(client, job)["state"] for job in unfinished_jobs]
         assert states == ["done", "failed", "done", "done"]
-        assert "found that it ended 2 times" in read_problem(client.get(f"{unfinished_jobs[1]}/result"), 500, "crash")
+        assert "the service crashed 2 times" in read_problem(client.get(f"{unfinished_jobs[1]}/result"), 500, "crash")
 
 
 def test_a_corrupt_record_is_reported_and_the_other_jobs_are_done(unfinished_jobs, settings):
     execute_sql(settings, "UPDATE jobs SET record = ? WHERE id = ?", '{"id": 7', id_of(unfinished_jobs[0]))
     with ready_client(settings) as client:
         assert [wait_for_job(client, job)["state"] for job in unfinished_jobs[1:]] == ["done"] * 3
-        assert "broken" in read_problem(client.get(unfinished_jobs[0]), 500, "lost-file")
+        assert "corrupt" in read_problem(client.get(unfinished_jobs[0]), 500, "lost-file")
         assert client.delete(unfinished_jobs[0]).status_code == 204
         assert client.get(unfinished_jobs[0]).status_code == 404
 
@@ -235,7 +235,7 @@ def test_a_damaged_spool_file_is_reported_as_a_server_error(unfinished_jobs, set
     case.write_bytes(case.read_bytes()[:-1000])
     with ready_client(settings) as client:
         assert [wait_for_job(client, job)["state"] for job in unfinished_jobs] == ["done", "done", "done", "failed"]
-        assert "gone or changed" in read_problem(client.get(f"{unfinished_jobs[3]}/result"), 500, "lost-file")
+        assert "missing or changed" in read_problem(client.get(f"{unfinished_jobs[3]}/result"), 500, "lost-file")
 
 
 def test_orphaned_job_folders_are_removed_at_startup(settings):
