@@ -48,7 +48,7 @@ def test_an_evaluation_is_read_as_it_was_written(evaluation, tmp_path):
 def test_an_evaluation_in_another_format_is_rejected(evaluation, tmp_path):
     path = tmp_path / "evaluation.json"
     write_evaluation(path, evaluation)
-    path.write_text(path.read_text().replace('"scores"', '"scores"'))
+    path.write_text(path.read_text().replace('"scores"', '"marks"'))
     with pytest.raises(ValueError, match=r"expected the current format \('scores'\); run evaluate again"):
         read_evaluation(path)
     path.write_text(json.dumps({"cases": [], "model": "known"}))

@@ -20,8 +20,10 @@ from service.segmentation.predict import predict_masks
 from service.settings import DEFAULT_WEIGHTS
 
 CPU = torch.device("cpu")
-# Without VNNI instructions, products of INT8 values saturate at 16 bits: less accurate, and not used by default.
-MAX_ERROR = 0.1 if has_fast_int8(getattr(torch.cpu, "get_capabilities", dict)()) else 0.3
+# Without these instructions sums of INT8 products saturate at 16 bits; the service does not choose INT8 then.
+needs_vnni = pytest.mark.skipif(
+    not has_fast_int8(getattr(torch.cpu, "get_capabilities", dict)()), reason="a CPU without VNNI"
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def quantised_folder(unquantised, tiny_cache, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def intensities(phantom):
-    return normalise(phantom).scores
+    return normalise(phantom).intensities
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,7 @@ def bundled():
     return load_model(DEFAULT_WEIGHTS, CPU).optimised(torch.int8)
 
 
+@needs_vnni
 def test_the_output_of_an_int8_network_is_close_to_that_of_the_float_network(quantised_folder, tiny_cases):
     slices = torch.from_numpy(tiny_cases["train"][0].intensities[..., :96, :96].astype(np.float32))
     model = load_model(quantised_folder, CPU)
@@ -64,7 +67,7 @@ def test_the_output_of_an_int8_network_is_close_to_that_of_the_float_network(qua
         with torch.no_grad():
             expected, found = in_float.network(slices), in_int8.network(slices)
         assert found.shape == expected.shape
-        assert (found - expected).abs().mean() < MAX_ERROR * expected.std()
+        assert (found - expected).abs().mean() < 0.1 * expected.std()
 
 
 def test_the_bundled_networks_find_the_same_tumour_in_int8(bundled, intensities):
@@ -92,16 +95,16 @@ def test_damaged_int8_weights_are_rejected(quantised_folder, tmp_path):
     data = bytearray((weights / "tc.int8.bin").read_bytes())
     data[-1] ^= 1
     (weights / "tc.int8.bin").write_bytes(data)
-    with pytest.raises(WeightsError, match="tc: expected quantised weights of SHA-256"):
+    with pytest.raises(WeightsError, match="tc: expected INT8 weights of SHA-256"):
         load_model(weights, CPU)
 
 
 def test_missing_int8_weights_are_rejected_with_their_names_and_a_remedy(quantised_folder, tmp_path):
     weights = copy_folder(quantised_folder, tmp_path)
     (weights / "wt.int8.xml").unlink()
-    with pytest.raises(WeightsError, match=r"expected wt.int8.xml and wt.int8.bin, .* found one missing; .* anew"):
+    with pytest.raises(WeightsError, match=r"expected wt.int8.xml and wt.int8.bin, .* found one missing. .* again"):
         load_model(weights, CPU)
-    assert load_model(weights, CPU, int8=False).optimised(torch.float32).precision == torch.float32
+    assert load_model(weights, CPU, with_int8=False).optimised(torch.float32).precision == torch.float32
 
 
 def test_quantise_restores_missing_int8_weights(quantised_folder, tiny_cache, tmp_path):
@@ -126,7 +129,7 @@ def test_int8_requires_int8_weights_and_a_cpu(float_folder, quantised_folder):
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "quantised", "expected"),
+    ("capabilities", "has_int8", "expected"),
     [
         ({"avx512_vnni": True}, True, torch.int8),
         ({"avx_vnni": True}, True, torch.int8),
@@ -135,9 +138,9 @@ def test_int8_requires_int8_weights_and_a_cpu(float_folder, quantised_folder):
         ({"avx2": True}, True, torch.float32),
     ],
 )
-def test_the_fastest_precision_depends_on_the_instructions_of_the_cpu(capabilities, quantised, expected, monkeypatch):
+def test_the_fastest_precision_depends_on_the_instructions_of_the_cpu(capabilities, has_int8, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert fastest_precision(CPU, int8=quantised) == expected
+    assert fastest_precision(CPU, has_int8=has_int8) == expected
 
 
 def test_the_telemetry_of_openvino_is_disabled():
