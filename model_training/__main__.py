@@ -92,7 +92,7 @@ def _add_evaluate(subparsers: "Subparsers") -> None:
     _add_weights(parser)
     _add_split(parser)
     parser.add_argument("--out", type=Path, help="JSON file for the scores")
-    parser.add_argument("--record", action="store_true", help="write the mean scores to the model cards")
+    parser.add_argument("--record", action="store_true", help="write the mean Dice to the model cards")
 
 
 def _add_report(subparsers: "Subparsers") -> None:

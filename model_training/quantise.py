@@ -18,7 +18,7 @@ from service.segmentation.fuse import Fusion
 from service.segmentation.predict import axial_slices, predict_masks
 
 SLICES_PER_CASE = 12
-MAX_SLICES = 300  # of all cases: more take minutes and change nothing
+MAX_BATCHES = 300  # batches of slices, of all cases together: more take minutes and change nothing
 SEED = 0
 
 
@@ -37,7 +37,7 @@ def quantise(folder: Path, model: Model, cases: Sequence[CachedCase]) -> None:
     for checkpoint, slices in zip(folded.checkpoints, calibration, strict=True):
         if not slices:
             raise ValueError(f"{checkpoint.card.stem}: expected training slices for calibration, found none")
-        selected = [slices[index] for index in random.permutation(len(slices))[:MAX_SLICES]]
+        selected = [slices[index] for index in random.permutation(len(slices))[:MAX_BATCHES]]
         save_int8_weights(folder, checkpoint, _quantise_network(checkpoint, selected))
 
 

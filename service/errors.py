@@ -14,7 +14,7 @@ RequestError                    a request that is refused, or a case that fails
 ├── NotReadyError               the model is still loading, or the service is shutting down
 ├── QueueFullError              the queue is full
 ├── SpoolError                  the spool cannot be written, or its size limit is reached
-├── IdempotencyKeyReusedError              an Idempotency-Key that was used for another case
+├── IdempotencyKeyReusedError   an Idempotency-Key that was used for another case
 ├── JobNotFoundError            an unknown, removed or expired job
 ├── JobNotFinishedError         a result that does not exist yet
 ├── LostFileError               a job's file or record that is missing, changed or unreadable

@@ -1,4 +1,4 @@
-"""The service's settings; the only module that knows the names of environment variables."""
+"""The service's settings; the only module that reads values of environment variables."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ class Settings(BaseModel):
     weights: Path = Field(DEFAULT_WEIGHTS, description="folder with safetensors files and their model cards")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto uses CUDA if there is a usable GPU")
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
-        "auto", description="data type of the networks; auto uses the fastest one on the device that loses no accuracy"
+        "auto", description="data type of the networks; auto uses the fastest one for the device"
     )
     device_memory_mib: int = Field(
         2048,

@@ -32,7 +32,7 @@ def batch_dice_loss(predicted: Tensor, truth: Tensor) -> Tensor:
     """Equation (2): equation (1) with the whole batch, over all processes, treated as one image.
 
     For two channels the weight of each is the other's fraction: 1 - g_1 / (g_0 + g_1) = g_0 / (g_0 + g_1). The paper's
-    public code computes that fraction with smoothing. Three channels overlap, so for them only the equation applies.
+    public code computes that fraction with smoothing. Three channels overlap, so this identity does not hold for them.
     """
     over_batch = (0, 2, 3)
     overlap = sum_over_processes((predicted * truth).sum(over_batch))

@@ -71,8 +71,8 @@ def _add_audit(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     verify = actions.add_parser("verify", help="check the hash chain of the audit log; exit status 1 if it is broken")
     verify.set_defaults(run=commands.verify_audit)
-    verify.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: the audit log of the settings")
-    verify.add_argument("--noted", metavar="HASH", help="last hash that an earlier run printed; it must occur")
+    verify.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: the audit log of the service")
+    verify.add_argument("--noted", metavar="HASH", help="hash that an earlier run printed; the log must contain it")
 
 
 def _add_checks(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

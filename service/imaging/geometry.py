@@ -21,7 +21,7 @@ def working_grid(grid: Grid) -> Grid:
     """The LPS, 1 mm grid (axial slices along the last axis) that the networks work on.
 
     An axis-aligned grid with 1 mm voxels keeps its lattice, with reordered axes; any other is covered by a new one.
-    Raises GeometryError for a field of view of more than 512 mm along an axis, or more than 34 litres.
+    Raises GeometryError for a field of view of more than 512 mm along an axis, or a new grid of more than 34 litres.
     """
     corners_lps = _corners(grid) @ LPS_AXES
     low, high = corners_lps.min(axis=0), corners_lps.max(axis=0)

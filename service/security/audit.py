@@ -78,7 +78,7 @@ class AuditLog:
 
 @dataclass(frozen=True)
 class Verification:
-    """What an audit log proves: that no line was changed, removed or inserted while the others were left alone.
+    """What an audit log proves: no line was changed, removed or inserted without rewriting all lines after it.
 
     A file cannot prove that it was not rewritten from some line on, or truncated. A hash that was noted elsewhere
     proves it for all lines up to the one with that hash.

@@ -89,7 +89,7 @@ class Server(uvicorn.Server):
         return self._runtime.has_ended or await super().on_tick(counter)
 
     def _close_idle_connections(self) -> None:
-        """Close connections without progress: uvicorn waits indefinitely for a head, and for a client that reads."""
+        """Close idle connections; uvicorn waits indefinitely for request headers and for clients to read a response."""
         now, before, self._idle = monotonic(), self._idle, {}
         for connection in cast(set[H11Protocol], self.server_state.connections):
             if _waits_for_client(connection):
