@@ -6,14 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import trustme
 from fastapi.testclient import TestClient
 from support.known_networks import GatedNetwork, gated_model, known_model, save_model
 from support.running_service import ready_client
-from tiny import FIRST_SLICES, SPLIT, write_data
+from tiny import FIRST_SLICES, RECIPE, SPLIT, write_data
 
 from model_training.data.prepare import Cases, open_cache, prepare
 from model_training.data.split import write_split
+from model_training.training.train import train
 from service.imaging.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
 from service.imaging.volume import Volume
 from service.networks.model import Model
@@ -57,6 +59,12 @@ def client(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     limits = {"max_upload_mib": 16, "max_unpacked_mib": 128}
     with ready_client(Settings(weights=weights, device="cpu", precision="float32", spool=folder, **limits)) as client:
         yield client
+
+
+@pytest.fixture
+def settings(weights: Path, tmp_path: Path) -> Settings:
+    """The settings of a service with the known networks that stops quickly."""
+    return Settings(weights=weights, device="cpu", spool=tmp_path / "spool", shutdown_grace_s=0.2)
 
 
 @pytest.fixture
@@ -131,3 +139,11 @@ def tiny_cache(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def tiny_cases(tiny_cache: Path) -> Cases:
     """The cached tiny cases by subset."""
     return open_cache(tiny_cache, SPLIT)
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_cases: Cases, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run of the tiny recipe."""
+    run = tmp_path_factory.mktemp("finished")
+    train(RECIPE, tiny_cases, run, torch.device("cpu"))
+    return run

@@ -5,7 +5,7 @@ from io import BytesIO
 import pytest
 from support.api import post_case, read_problem
 from support.case_files import MODALITY_NAMES, make_case_files, make_zip
-from support.malicious_uploads import ARCHIVES
+from support.malicious_archives import ARCHIVES
 
 from service.errors import BrokenArchiveError
 from service.intake.archive import open_upload, open_zip

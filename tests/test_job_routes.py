@@ -1,4 +1,4 @@
-"""Asynchronous jobs, through HTTP: submission, status, events, results, idempotency, deletion, expiry."""
+"""Asynchronous jobs, through HTTP: submission, status, events, results, idempotency."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +8,7 @@ import pytest
 from support.api import (
     ACCEPT_MASK,
     ASYNC,
-    fill_queue,
-    list_job_files,
+    SECONDS_TO_SEND,
     open_answer,
     post_case,
     read_problem,
@@ -18,11 +17,7 @@ from support.api import (
     wait_for_job,
 )
 from support.case_files import rename_by_role
-from support.running_service import ready_client, wait_until
-
-from service.settings import Settings
-
-SECONDS_TO_SEND = 0.5  # a request from another thread
+from support.running_service import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +36,6 @@ def test_a_job_has_the_same_result_as_a_synchronous_request(client, phantom_zip,
     answer = open_answer(client.get(f"{job}/result"))
     assert answer.read("segmentation.nii.gz") == expected
     assert read_report(answer)["timings_ms"]["wait"] >= 0
-
-
-def test_a_finished_job_keeps_its_result_and_deletes_its_case(client, phantom_zip):
-    job = submit_case(client, phantom_zip)
-    wait_for_job(client, job)
-    assert "segmentation.nii.gz" in list_job_files(client)
-    wait_until(lambda: "file" not in list_job_files(client))
-    assert client.delete(job).status_code == 204
-
-
-def test_a_synchronous_request_leaves_nothing_on_disk(client, phantom_zip):
-    before = list_job_files(client)
-    assert post_case(client, phantom_zip).status_code == 200
-    wait_until(lambda: list_job_files(client) == before)
 
 
 def test_the_job_status_has_queue_position_progress_and_remaining_time(gate, gated_client, phantom_zip):
@@ -102,18 +83,6 @@ def test_respond_async_is_recognised_in_every_form_of_the_prefer_header(client, 
     assert client.post("/segment", files={"file": b"no zip"}, headers=headers).status_code == 202
 
 
-def test_the_event_stream_of_a_deleted_job_ends_with_interrupted(gate, gated_client, phantom_zip):
-    jobs = fill_queue(gate, gated_client, phantom_zip)
-    with ThreadPoolExecutor() as threads:
-        events = threads.submit(lambda: gated_client.get(f"{jobs[3]}/events").text)
-        sleep(SECONDS_TO_SEND)
-        gated_client.delete(jobs[3])
-        assert "event: interrupted" in events.result()
-    gate.open()
-    for job in jobs[:3]:
-        wait_for_job(gated_client, job)
-
-
 def test_a_failed_job_reports_its_problem(client):
     job = submit_case(client, b"no zip")
     assert wait_for_job(client, job)["problem"]["type"] == "urn:glioserve:problem:broken-archive"
@@ -138,38 +107,6 @@ def test_an_unsupported_result_media_type_is_406(client, phantom_zip):
     job = submit_case(client, phantom_zip)
     wait_for_job(client, job)
     read_problem(client.get(f"{job}/result", headers={"Accept": "image/png"}), 406, "not-acceptable")
-
-
-def test_deleting_a_job_removes_its_files(client, phantom_zip):
-    before = list_job_files(client)
-    job = submit_case(client, phantom_zip)
-    wait_for_job(client, job)
-    wait_until(lambda: len(list_job_files(client)) == len(before) + 2)
-    assert client.delete(job).status_code == 204
-    assert client.get(job).status_code == client.delete(job).status_code == 404
-    assert list_job_files(client) == before
-
-
-def test_deleting_a_waiting_job_moves_the_next_one_up(gate, gated_client, phantom_zip):
-    jobs = fill_queue(gate, gated_client, phantom_zip)
-    assert gated_client.delete(jobs[2]).status_code == 204
-    assert gated_client.get(jobs[2]).status_code == 404
-    assert gated_client.get(jobs[3]).json()["queue_position"] == 1
-    gate.open()
-    assert [wait_for_job(gated_client, job)["state"] for job in (jobs[0], jobs[1], jobs[3])] == ["done"] * 3
-
-
-def test_deleting_a_running_job_stops_it_after_its_slice_batch(gate, gated_client, phantom_zip):
-    job = submit_case(gated_client, phantom_zip)
-    gate.wait_for_forward_pass()
-    with ThreadPoolExecutor() as threads:
-        deleted = threads.submit(gated_client.delete, job)
-        sleep(SECONDS_TO_SEND)
-        assert not deleted.done()
-        gate.open()
-        assert deleted.result().status_code == 204
-    assert gate.forward_passes == 1
-    assert list_job_files(gated_client) == []
 
 
 def test_a_repeated_idempotency_key_returns_the_same_job(client, phantom_zip, phantom_files, expected):
@@ -202,13 +139,3 @@ def test_concurrent_requests_with_the_same_idempotency_key_share_one_job(client,
 def test_an_invalid_idempotency_key_is_422(client, phantom_zip):
     response = post_case(client, phantom_zip, **{"Idempotency-Key": "a b"})
     assert "idempotency-key" in read_problem(response, 422, "invalid-parameter")
-
-
-def test_expired_results_are_deleted(weights, phantom_zip, tmp_path):
-    with ready_client(
-        Settings(weights=weights, device="cpu", spool=tmp_path / "spool", result_retention_s=0.5)
-    ) as client:
-        job = submit_case(client, phantom_zip, **{"Idempotency-Key": "again"})
-        wait_until(lambda: client.get(job).status_code == 404)
-        wait_until(lambda: list_job_files(client) == [])
-        assert submit_case(client, phantom_zip, **{"Idempotency-Key": "again"}) != job

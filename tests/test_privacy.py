@@ -14,7 +14,7 @@ import nibabel as nib
 import pytest
 from support.api import post_case
 from support.case_files import make_case_files, make_nifti, rename_by_role
-from support.malicious_uploads import IMAGES
+from support.malicious_images import IMAGES
 from support.running_service import serve_in_process, wait_until
 
 from service.imaging.phantom import encode_phantom, zip_files

@@ -1,14 +1,10 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-from time import monotonic, sleep
 
 import pytest
 import torch
+from support.training_runs import read_log
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import RECIPE, change
+from tiny import ONE_NETWORK, RECIPE, change
 
 from model_training.training import run as run_folder
 from model_training.training.provenance import Provenance
@@ -17,21 +13,6 @@ from service.imaging.labels import Region
 from service.networks.checkpoints import load_model
 
 CPU = torch.device("cpu")
-TIMEOUT_S = 120
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
-ONE_NETWORK = change(RECIPE, "network", outputs="three in one")
-
-
-def read_log(run, network="wt"):
-    return [json.loads(line) for line in (run / network / "log.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_cases, tmp_path_factory):
-    """An uninterrupted run of the tiny recipe."""
-    run = tmp_path_factory.mktemp("finished")
-    train(RECIPE, tiny_cases, run, CPU)
-    return run
 
 
 @pytest.mark.parametrize("network", ["wt", "tc", "et"])
@@ -75,83 +56,6 @@ def test_the_folder_of_a_run_contains_its_inputs(finished):
     split = {"train": ["one", "two"], "validation": ["three"], "test": ["four"]}
     assert json.loads((finished / "split.json").read_text()) == split
     assert json.loads((finished / "initial_weights.json").read_text()) is None
-
-
-def test_a_run_interrupted_within_an_epoch_resumes_to_the_same_weights(finished, tiny_cases, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_folder, "SECONDS_BETWEEN_SAVES", 0)
-    stop_after_steps(RECIPE, tiny_cases, tmp_path, 9, monkeypatch)
-    state = torch.load(tmp_path / "wt" / "state.pt", weights_only=True)
-    assert (state["progress"]["epoch"], state["progress"]["step"]) == (1, 2)  # 7 steps per epoch
-    train(RECIPE, tiny_cases, tmp_path, CPU)
-    assert_same_weights(tmp_path, finished)
-    assert losses(tmp_path) == losses(finished)
-
-
-def losses(run, network="wt"):
-    return [entry["loss"] for entry in read_log(run, network)]
-
-
-def assert_same_weights(run, expected):
-    for name in ("wt", "tc", "et"):
-        file = f"weights/{name}.safetensors"
-        assert (run / file).read_bytes() == (expected / file).read_bytes()
-
-
-def stop_after_steps(recipe, cases, run, steps, monkeypatch):
-    remaining_steps = NetworkTrainer._remaining_steps
-    with monkeypatch.context() as patched:
-        left = iter(range(1, steps))
-
-        def stop(self, progress):
-            for loss in remaining_steps(self, progress):
-                yield loss
-                if next(left, None) is None:
-                    raise KeyboardInterrupt
-
-        patched.setattr(NetworkTrainer, "_remaining_steps", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, cases, run, CPU)
-
-
-def test_a_killed_run_resumes_to_the_same_weights(finished, tiny_cache, tmp_path):
-    run = tmp_path / "killed"
-    command = cli_train(tmp_path, tiny_cache, run, RECIPE)
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    wait_for(run / "wt" / "state.pt")
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (run / "weights" / "et.safetensors").exists()
-    subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_S)
-    assert_same_weights(run, finished)
-
-
-def cli_train(folder, cache, run, recipe):
-    """Return the command line that trains a recipe."""
-    lines = []
-    for table, values in recipe.model_dump(mode="json", exclude_none=True).items():
-        if isinstance(values, dict):
-            lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-        else:
-            lines.append(f"{table} = {json.dumps(values)}")
-    path = folder / f"{run.name}.toml"
-    path.write_text("\n".join(lines))
-    return [sys.executable, "-m", "model_training", "train", path, "--cache", cache, "--out", run]
-
-
-def wait_for(path):
-    end = monotonic() + TIMEOUT_S
-    while not path.exists():
-        assert monotonic() < end, f"{path} does not exist after {TIMEOUT_S} s"
-        sleep(0.02)
-
-
-def test_a_folder_with_another_run_is_rejected(finished, tiny_cases):
-    with pytest.raises(ValueError, match=r"expected a run with the same recipe.json, found another"):
-        train(change(RECIPE, "training", epochs=5), tiny_cases, finished, CPU)
-    with pytest.raises(ValueError, match=r"expected a run with the same split.json, found another"):
-        train(RECIPE, tiny_cases | {"validation": []}, finished, CPU)
-    with pytest.raises(ValueError, match=r"expected a run with the same initial_weights.json, found another"):
-        train(RECIPE, tiny_cases, finished, CPU, load_model(finished / "weights", CPU))
 
 
 def test_a_recipe_with_warm_start_requires_initial_weights(tiny_cases, tmp_path):
@@ -203,28 +107,3 @@ def test_initial_weights_of_another_size_are_rejected(finished, tiny_cases, tmp_
     initial_weights = load_model(finished / "weights", CPU)
     with pytest.raises(ValueError, match=r"expected WT of width 8, .* found WT of width 4"):
         train(change(RECIPE, "network", width=8), tiny_cases, tmp_path, CPU, initial_weights)
-
-
-@pytest.mark.parametrize("loss", ["dice", "batch dice + cross-entropy"])
-def test_two_processes_give_the_same_result_as_one(loss, tiny_cache, tiny_cases, tmp_path):
-    recipe = change(ONE_NETWORK, "training", epochs=2, loss=loss)
-    alone = cli_train(tmp_path, tiny_cache, tmp_path / "alone", recipe)
-    together = cli_train(tmp_path, tiny_cache, tmp_path / "together", recipe)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    together[1:1] = launcher
-    for command in (alone, together):
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S, env=ONE_THREAD)
-        assert done.returncode == 0, done.stderr
-    one, two = (losses(tmp_path / name, "wt-tc-et") for name in ("alone", "together"))
-    assert two == pytest.approx(one, rel=2e-4)
-    # Probabilities, not Dice: after little training many voxels are near the threshold, and rounding changes masks.
-    alone, together = (validation_probabilities(tmp_path / name, tiny_cases) for name in ("alone", "together"))
-    assert (together - alone).abs().mean() < 1e-3
-
-
-@torch.no_grad()
-def validation_probabilities(run, cases):
-    """Probabilities that a run's network predicts for the validation case."""
-    [checkpoint] = load_model(run / "weights", CPU).checkpoints
-    intensities = torch.from_numpy(cases["validation"][0].intensities[..., :96, :96].astype("float32"))
-    return checkpoint.network(intensities).sigmoid()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.api import post_case, read_problem
 from support.case_files import make_nifti
-from support.malicious_uploads import IMAGES
+from support.malicious_images import IMAGES
 
 from service.imaging.errors import GeometryError, MalformedImageError
 from service.imaging.nifti import decode_nifti, encode_nifti

@@ -40,6 +40,9 @@ def change(recipe: Recipe, table: str, **values: object) -> Recipe:
     return Recipe.model_validate(entries)
 
 
+ONE_NETWORK = change(RECIPE, "network", outputs="three in one")
+
+
 def write_data(folder: Path) -> Path:
     """Write four BraTS folders, each with a phantom of 14 axial slices, and a damaged fifth."""
     for name, first_slice in FIRST_SLICES.items():

@@ -8,7 +8,8 @@ from time import perf_counter
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from support.malicious_uploads import ARCHIVES, IMAGES
+from support.malicious_archives import ARCHIVES
+from support.malicious_images import IMAGES
 
 from service.command_line.bench.service_process import running_service
 from service.imaging.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files

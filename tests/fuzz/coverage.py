@@ -21,8 +21,9 @@ with atheris.instrument_imports(include=["nibabel", "service", "zipfile"]):
     from hypothesis import given
     from support.case_files import MODALITY_NAMES
 
+    from fuzz.corpus import corpus, make_image
     from fuzz.findings import Findings
-    from fuzz.inputs import corpus, make_image, uploads
+    from fuzz.generated_uploads import uploads
     from fuzz.readers import HANG_S, MEMORY_FOLDER, read
     from service.intake.archive import ZIP_NAME
     from service.intake.decoder_process import confine

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.transport.requests import REQUESTS_TRANSPORT, multipart_serializer
 
-from fuzz.inputs import make_image
-from fuzz.requests import valid_uploads
+from fuzz.corpus import make_image, valid_uploads
 from service.intake.archive import ZIP_NAME
 
 ZIPPED = valid_uploads()[0][ZIP_NAME]

@@ -19,8 +19,10 @@ from time import monotonic, sleep
 
 from hypothesis import given
 
+from fuzz.corpus import SECRET, Upload, corpus
 from fuzz.findings import Findings
-from fuzz.inputs import SECRET, Upload, corpus, mutate_upload, uploads
+from fuzz.generated_uploads import uploads
+from fuzz.mutations import mutate_upload
 from service.errors import DecodingError
 from service.intake.decoder_process import MAX_MESSAGE_BYTES, confine, read_upload
 from service.machine.process import silence_libraries

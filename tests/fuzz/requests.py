@@ -2,24 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from random import Random
 
-from support.case_files import MODALITY_NAMES, make_zip
-from support.malicious_uploads import ARCHIVES, IMAGES
+from support.case_files import make_zip
 
-from fuzz.inputs import SECRET, Upload, make_image, mutate_upload
+from fuzz.corpus import SECRET, Upload, malicious_bodies, valid_uploads
+from fuzz.forms import MULTIPART_KINDS, disposition, random_part
+from fuzz.headers import HUGE_BYTES, KEY_HEADER, QUERIES, Header, noise, random_headers, write_head
+from fuzz.mutations import mutate_upload
 from service.intake.archive import ZIP_NAME
 
-Header = tuple[bytes, bytes]
-
-KEY_HEADER = b"Authorization"
 METHODS = [b"GET"] * 6 + b"POST PUT PATCH DELETE HEAD OPTIONS TRACE CONNECT get BREW M-SEARCH".split()
 PATHS = b"/livez /readyz /metrics /models /openapi.json /segment".split()
 PATHS += b"/jobs / /docs /segment/ //segment /Livez * /%00 /%ff".split()
 PAUSES_S = (0.0, 0.0, 0.01, 0.1)
-MAX_MALICIOUS_BYTES = 2**21
-HUGE_BYTES = 2**17
 
 
 @dataclass
@@ -68,23 +64,25 @@ class Requests:
 
     def arbitrary(self, random: Random) -> Attempt:
         """Any method on any path, rarely with a body."""
-        target = random.choice([*PATHS, b"/" + _noise(random, 30).hex().encode()]) + self._query(random)
+        target = random.choice([*PATHS, b"/" + noise(random, 30).hex().encode()]) + self._query(random)
         if random.random() < 0.05:
-            target = random.choice((b"/" + b"x" * HUGE_BYTES, b"/livez " + _noise(random, 9), b"http://a/livez"))
-        body = random.choice((b"", b"", b"", b"{}", _noise(random, 300)))
-        return self._attempt(random.choice(METHODS), target, _headers(random), body)
+            target = random.choice((b"/" + b"x" * HUGE_BYTES, b"/livez " + noise(random, 9), b"http://a/livez"))
+        body = random.choice((b"", b"", b"", b"{}", noise(random, 300)))
+        return self._attempt(random.choice(METHODS), target, random_headers(random), body)
 
     def job(self, random: Random) -> Attempt:
         """The routes of a job, with a real or an invented id."""
         ids = [job.encode() for job in self._jobs[-20:]] + [
-            _noise(random, 16).hex().encode(),
+            noise(random, 16).hex().encode(),
             b"..",
             b"%2e%2e",
             b"x" * 999,
         ]
         tail = random.choice((b"", b"/result", b"/events", b"/nothing"))
         method = random.choice((b"GET", b"GET", b"GET", b"HEAD", b"DELETE", b"DELETE", b"POST"))
-        return self._attempt(method, b"/jobs/" + random.choice(ids) + tail + self._query(random), _headers(random))
+        return self._attempt(
+            method, b"/jobs/" + random.choice(ids) + tail + self._query(random), random_headers(random)
+        )
 
     def valid(self, random: Random) -> Attempt:
         """A valid case."""
@@ -100,19 +98,21 @@ class Requests:
 
     def broken_multipart(self, random: Random) -> Attempt:
         """An invalid multipart body."""
-        body = bytearray(b"".join(b"--x\r\n" + _part(random) + b"\r\n" for _ in range(random.choice((0, 1, 2, 5)))))
+        body = bytearray(
+            b"".join(b"--x\r\n" + random_part(random) + b"\r\n" for _ in range(random.choice((0, 1, 2, 5))))
+        )
         body += random.choice((b"--x--\r\n", b"--x--", b"", b"--x", b"--y--\r\n", b"\0" * 99))
         if random.random() < 0.1:
-            body = bytearray((b"--x\r\n" + _disposition(SECRET.encode()) + b"\r\n\r\n") * 2000)
+            body = bytearray((b"--x\r\n" + disposition(SECRET.encode()) + b"\r\n\r\n") * 2000)
         if body and random.random() < 0.3:
             del body[random.randrange(len(body)) :][: random.choice((1, 2, 9))]
         kind = random.choice((b"multipart/form-data; boundary=x",) * 6 + MULTIPART_KINDS)
-        return self._attempt(b"POST", b"/segment", [(b"Content-Type", kind), *_headers(random)], bytes(body))
+        return self._attempt(b"POST", b"/segment", [(b"Content-Type", kind), *random_headers(random)], bytes(body))
 
     def false_length(self, random: Random) -> Attempt:
         """A body with a false or contradictory length; the client stops sending and waits for a response."""
         body = random.choice(
-            (make_zip({}), b"5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffff\r\n", b"-1\r\n", _noise(random, 99))
+            (make_zip({}), b"5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffff\r\n", b"-1\r\n", noise(random, 99))
         )
         length = random.choice((b"0", b"-1", b"1e9", b"", b"99999999999999999999", b"5, 6", b"\xd9\xa1", b"0x10"))
         framing = random.choice(
@@ -125,16 +125,16 @@ class Requests:
                 [(b"Transfer-Encoding", b"x")],
             )
         )
-        headers = [(b"Content-Type", b"application/zip"), *framing, *_headers(random)]
-        data = _lines(b"POST /segment HTTP/1.1", [(b"Host", b"x"), *headers]) + body
+        headers = [(b"Content-Type", b"application/zip"), *framing, *random_headers(random)]
+        data = write_head(b"POST /segment HTTP/1.1", [(b"Host", b"x"), *headers]) + body
         return Attempt(data, "POST", must_answer=False, cut=len(data))
 
     def invalid_http(self, random: Random) -> Attempt:
         """Bytes that are not an HTTP request."""
         data = random.choice(
             (
-                _noise(random, 200),
-                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + _noise(random, 80),  # TLS
+                noise(random, 200),
+                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + noise(random, 80),  # TLS
                 b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
                 b"GET /livez HTTP/9.9\r\n\r\n",
                 b"GET /livez\r\n\r\n",
@@ -143,7 +143,7 @@ class Requests:
                 b"GET /livez HTTP/1.1\r\nHost: x\r\nx: " + b"y" * HUGE_BYTES,
                 b"GET /livez HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
                 b"GET /livez HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
-                + _noise(random, 40),
+                + noise(random, 40),
                 b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 50,  # pipelined
             )
         )
@@ -155,11 +155,11 @@ class Requests:
             body, kind = upload[ZIP_NAME], b"application/zip"
         else:
             body = b"".join(
-                b"--x\r\n" + _disposition(name.encode()) + b"\r\n\r\n" + data + b"\r\n" for name, data in upload.items()
+                b"--x\r\n" + disposition(name.encode()) + b"\r\n\r\n" + data + b"\r\n" for name, data in upload.items()
             )
             body, kind = body + b"--x--\r\n", b"multipart/form-data; boundary=x"
         return self._attempt(
-            b"POST", b"/segment" + self._query(random), [(b"Content-Type", kind), *_headers(random)], body
+            b"POST", b"/segment" + self._query(random), [(b"Content-Type", kind), *random_headers(random)], body
         )
 
     def _query(self, random: Random) -> bytes:
@@ -177,7 +177,7 @@ class Requests:
             key = (KEY_HEADER, b"Bearer " + self._random.choice(self._keys).encode())
             headers = [key, *(header for header in headers if header[0] != KEY_HEADER)]
         start = method + b" " + target + b" HTTP/" + self._random.choice((b"1.1",) * 9 + (b"1.0",))
-        data = _lines(start, [(b"Host", b"x"), (b"Connection", b"close"), *headers]) + body
+        data = write_head(start, [(b"Host", b"x"), (b"Connection", b"close"), *headers]) + body
         return Attempt(data, method.decode())
 
 
@@ -192,104 +192,3 @@ PROBLEM_TYPES = (
     Requests.invalid_http,
 )
 WEIGHTS = (40, 20, 3, 3, 8, 14, 6, 6)
-
-QUERIES = (
-    b"?enhancing_label=3",
-    b"?enhancing_label=5",
-    b"?enhancing_label=3&enhancing_label=4",
-    b"?enhancing_label=" + b"9" * 5000,
-    b"?enhancing_label[]=%00",
-    b"?" + SECRET.encode(),
-    b"?%ff=%ff&&&=",
-)
-MULTIPART_KINDS = (
-    b"multipart/form-data",
-    b"multipart/form-data; boundary=",
-    b"multipart/form-data; boundary=" + b"y" * 9000,
-    b"multipart/form-data; boundary=\xff",
-    b'multipart/form-data; boundary="x',
-    b"multipart/mixed; boundary=x",
-    b"multipart/form-data; boundary*=utf-8''x",
-)
-FIELDS: dict[bytes, tuple[bytes, ...]] = {
-    b"Accept": (
-        b"*/*",
-        b"application/json",
-        b"application/gzip;q=1",
-        b"text/html",
-        b"application/*;q=nan",
-        b";q=,,;",
-        b"",
-    ),
-    b"Prefer": (b"respond-async", b"respond-async, wait=5", b"return=minimal", b'x="' + SECRET.encode(), b""),
-    b"Idempotency-Key": (b"", b"k", b"x" * 255, b"x" * 256, b"\xff", b"a b", b"same"),
-    b"Range": (b"bytes=0-1", b"bytes=-1", b"lines=1-"),
-    b"traceparent": (b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", b"00", SECRET.encode()),
-    b"X-Request-ID": (b"ward-7", b"x" * 129, b'"forged', b"\xe9"),
-    b"Expect": (b"100-continue", b"wonders"),
-    b"Content-Encoding": (b"gzip", b"x"),
-    b"Content-Type": (b"application/zip", b"text/plain", b"\xff", b";", b"application/json; charset=\xff"),
-    KEY_HEADER: (b"Bearer x", b"Basic \xff"),
-    b"Origin": (b"null",),
-    b"Host": (b"", b"other", b"\xff"),
-    b"x" * 300: (b"y" * 3000,),
-}
-
-
-def _headers(random: Random) -> list[Header]:
-    names = random.sample(list(FIELDS), random.choice((0, 0, 1, 2, 3)))
-    return [(name, random.choice(FIELDS[name])) for name in names for _ in range(random.choice((1, 1, 1, 1, 2)))]
-
-
-def _part(random: Random) -> bytes:
-    name = random.choice((ZIP_NAME, *MODALITY_NAMES, "seg", SECRET, "", "../x", "t1\0", "x" * 3000)).encode()
-    headers = [_disposition(name)]
-    if random.random() < 0.4:
-        headers = [random.choice(_invalid_part_headers(name))]
-    headers += random.choices(
-        (b"Content-Type: x", b"Content-Transfer-Encoding: base64", b"X: " + b"y" * 999), k=random.randrange(3)
-    )
-    return (
-        b"\r\n".join(headers) + random.choice((b"\r\n\r\n", b"\r\n\r\n", b"\n\n", b"\r\n", b"")) + _noise(random, 200)
-    )
-
-
-def _invalid_part_headers(name: bytes) -> tuple[bytes, ...]:
-    """Incomplete, too large or wrong headers of a form part."""
-    return (
-        b"Content-Disposition: form-data; name=" + name,
-        b'Content-Disposition: form-data; name="' + name + b'"',
-        b'Content-Disposition: attachment; filename="' + name + b'"',
-        b"Content-Disposition: " + b"z" * HUGE_BYTES,
-        b"z" * HUGE_BYTES + b": x",
-        b"no header",
-        b": x",
-        b"\r\n".join([_disposition(name)] * 3000),
-        b"Content-Disposition: form-data; name*=utf-8''" + name + b"; filename*=x",
-    )
-
-
-def _disposition(name: bytes) -> bytes:
-    return b'Content-Disposition: form-data; name="' + name + b'"; filename="' + SECRET.encode() + b'"'
-
-
-def _lines(start: bytes, headers: list[Header]) -> bytes:
-    return b"\r\n".join([start, *(name + b": " + value for name, value in headers)]) + b"\r\n\r\n"
-
-
-def _noise(random: Random, max_bytes: int) -> bytes:
-    return random.randbytes(random.randrange(max_bytes + 1))
-
-
-@cache
-def valid_uploads() -> list[Upload]:
-    """Valid cases: a zip, and one file per modality."""
-    files = {name: make_image((8, 9, 10), number) for number, name in enumerate(MODALITY_NAMES)}
-    return [{ZIP_NAME: make_zip({f"{SECRET}_{name}.nii": data for name, data in files.items()})}, files]
-
-
-@cache
-def malicious_bodies() -> list[bytes]:
-    """The malicious uploads, except those that take longer to send than to reject."""
-    bodies = (upload.make_body() for upload in (*ARCHIVES.values(), *IMAGES.values()))
-    return [body for body in bodies if len(body) <= MAX_MALICIOUS_BYTES]

@@ -18,6 +18,7 @@ from support.running_service import wait_until
 
 ASYNC = {"Prefer": "respond-async"}
 ACCEPT_MASK = {"Accept": "application/gzip"}
+SECONDS_TO_SEND = 0.5  # a request from another thread
 LEAK = re.compile(r"(^|[\s'\"])/|\.py\b|Traceback|phantom")  # a path, a traceback or the name of a file
 
 Client = httpx2.Client | TestClient

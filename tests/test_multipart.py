@@ -1,0 +1,76 @@
+"""The form of POST /segment: invalid parts, names, headers and boundaries."""
+
+import pytest
+from support.api import read_problem
+from support.case_files import rename_by_role
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{"zip": b""}, {"file": b"", "t1": b""}, {"t1": b"", "brain": b""}],
+    ids=["wrong name", "both forms", "unknown modality"],
+)
+def test_an_invalid_set_of_form_parts_is_400(client, files):
+    detail = read_problem(client.post("/segment", files=files), 400, "malformed-upload")
+    found = [name if name in ("file", "t1") else "another name" for name in files]
+    assert detail.endswith(f"found {', '.join(found)}.")
+
+
+def test_a_form_part_that_is_not_a_file_is_400(client):
+    response = client.post("/segment", data={"file": "text"}, files={"x": b""})
+    read_problem(response, 400, "malformed-upload")
+
+
+def test_a_multipart_body_without_a_boundary_is_400(client):
+    response = client.post("/segment", content=b"junk", headers={"Content-Type": "multipart/form-data"})
+    read_problem(response, 400, "malformed-upload")
+
+
+def multipart(*parts: bytes, end: bytes = b"--x--\r\n") -> dict[str, object]:
+    """The arguments of a request with a multipart body of these parts, each of headers and content."""
+    body = b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + end
+    return {"content": body, "headers": {"Content-Type": "multipart/form-data; boundary=x"}}
+
+
+def part(disposition: bytes, body: bytes = b"data") -> bytes:
+    return b"Content-Disposition: form-data; " + disposition + b"\r\n\r\n" + body
+
+
+def test_a_truncated_multipart_body_is_400(client):
+    request = multipart(part(b'name="file"; filename="case.zip"'), end=b"")
+    assert "closing boundary" in read_problem(client.post("/segment", **request), 400, "malformed-upload")
+
+
+@pytest.mark.parametrize("name", [b"../../etc/passwd", b"", b"\xff\xfe", b"file.nii/../x"])
+def test_a_form_part_with_an_unknown_name_is_not_written_to_disk(name, client):
+    folder = client.app.state.runtime.queue.spool.folder
+    before = set(folder.parent.rglob("*"))  # also beside the spool, where a path in the name would lead
+    request = multipart(part(b'name="' + name + b'"; filename="x"'))
+    read_problem(client.post("/segment", **request), 400, "malformed-upload")
+    assert set(folder.parent.rglob("*")) <= before
+
+
+def test_a_path_in_a_part_name_is_ignored(client, phantom_files):
+    parts = rename_by_role(phantom_files)
+    request = multipart(*(part(b'name="../../%s"; filename="x"' % name.encode(), data) for name, data in parts.items()))
+    assert client.post("/segment", **request).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [b'name="DOE^JANE"; filename="x"', b'name="DOE^JANE"', b'name="DOE^JANE_t1"; filename="x"', b'name="DOE^JANE_t1"'],
+)
+def test_no_error_message_quotes_the_name_of_a_part(disposition, client):
+    response = client.post("/segment", **multipart(part(disposition), part(disposition)))
+    assert "DOE" not in read_problem(response, 400, "malformed-upload")
+
+
+@pytest.mark.parametrize("headers", [b"X: " + b"y" * 9000, b"y" * 9000 + b": X", b"\r\n".join([b"X: y"] * 3000)])
+def test_a_form_part_with_too_large_headers_is_400(headers, client):
+    request = multipart(headers + b"\r\n" + part(b'name="file"; filename="x"'))
+    read_problem(client.post("/segment", **request), 400, "malformed-upload")
+
+
+def test_a_too_long_boundary_is_400(client):
+    headers = {"Content-Type": f"multipart/form-data; boundary={'x' * 5000}"}
+    read_problem(client.post("/segment", content=b"x", headers=headers), 400, "malformed-upload")
