@@ -10,16 +10,16 @@ from service.segmentation.predict import predict_masks
 
 GIGA = 1e9
 MATRIX_SIZE = 2048
-PRODUCTS_TIMED = 5
+MIN_RUN_TIME_S = 1.0  # so that a data type that the CPU emulates, at 30 s per product, is measured only once
 
 
 def matrix_gflop_s(precision: torch.dtype, device: torch.device) -> float:
     """Throughput of a large matrix product in GFLOP/s (GOP/s for INT8): a practical upper bound for convolutions."""
     multiply = torch._int_mm if precision == torch.int8 else torch.mm
     left, right = (torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=device).to(precision) for _ in range(2))
-    multiply(left, right)  # warm-up
     timer = Timer("multiply(left, right)", globals=locals(), num_threads=torch.get_num_threads())
-    return 2 * MATRIX_SIZE**3 / timer.timeit(PRODUCTS_TIMED).mean / GIGA
+    # Without warm-up of its own: this first measures one product, to choose how many to time.
+    return 2 * MATRIX_SIZE**3 / timer.blocked_autorange(min_run_time=MIN_RUN_TIME_S).mean / GIGA
 
 
 def network_gflop(model: Model, case: NormalisedCase) -> float:
