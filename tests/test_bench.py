@@ -45,7 +45,7 @@ def test_a_rejected_case_is_one_line_of_error(weights, tmp_path):
     case.write_bytes(b"no zip")
     result = bench(weights, case)
     assert result.returncode == 1
-    assert result.stderr == "Archive: expected a whole zip, found damage or another file.\n"
+    assert result.stderr == "Archive: expected a whole zip, found damage or another format.\n"
 
 
 def test_unusable_files_are_reported_before_anything_is_measured(weights, tmp_path):
@@ -54,7 +54,7 @@ def test_unusable_files_are_reported_before_anything_is_measured(weights, tmp_pa
     assert without_case.stderr == f"{missing}: No such file or directory\n"
     unwritable = [bench(weights, "--json", path) for path in (nowhere, tmp_path)]
     for result in unwritable:
-        assert result.stderr.startswith("--json: expected a file in a folder that exists")
+        assert result.stderr.startswith("--json: expected a file in an existing folder")
     for result in (without_case, *unwritable):
         assert (result.returncode, result.stdout) == (1, "")
 

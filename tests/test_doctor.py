@@ -97,7 +97,7 @@ def test_an_unusable_spool_is_a_fault(environment, tmp_path, monkeypatch):
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\n")
     monkeypatch.setattr(doctor, "MOUNTS", mounts)
-    assert "a network disk (nfs4)" in fixes(environment)["spool"]
+    assert "a network file system (nfs4)" in fixes(environment)["spool"]
 
 
 def test_active_keys_are_counted_and_a_missing_keys_file_is_a_fault(environment, tmp_path):
