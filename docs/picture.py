@@ -7,14 +7,19 @@ import torch
 from matplotlib.colors import ListedColormap
 
 from service.imaging.case import GROUND_TRUTH
+from service.imaging.labels import NECROTIC_CORE, OEDEMA, EnhancingLabel
 from service.imaging.phantom import encode_phantom, make_phantom
 from service.networks.checkpoints import load_model
 from service.segmentation.pipeline import segment
 from service.settings import DEFAULT_WEIGHTS
 
 AXIAL_SLICE = 97
-LABELS = {1: "necrotic core", 2: "oedema", 4: "enhancing tumour"}
-COLOURS = ["none", "tab:blue", "tab:green", "none", "tab:red"]  # by label number
+LABELS = {  # name and colour by label number
+    NECROTIC_CORE: ("necrotic core", "tab:blue"),
+    OEDEMA: ("oedema", "tab:green"),
+    EnhancingLabel.BRATS_2022: ("enhancing tumour", "tab:red"),
+}
+COLOURS = [LABELS.get(number, ("", "none"))[1] for number in range(max(LABELS) + 1)]
 
 
 def main() -> None:
@@ -33,11 +38,13 @@ def main() -> None:
         axis.imshow(background, cmap="gray")
         if labels is not None:
             overlay = labels.voxels[48:192, 34:210, AXIAL_SLICE].T
-            axis.imshow(overlay, cmap=ListedColormap(COLOURS), vmin=0, vmax=4, alpha=0.6, interpolation="nearest")
+            axis.imshow(
+                overlay, cmap=ListedColormap(COLOURS), vmin=0, vmax=max(LABELS), alpha=0.6, interpolation="nearest"
+            )
         axis.set_title(title)
         axis.axis("off")
-    patches = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[label]) for label in LABELS]
-    figure.legend(patches, LABELS.values(), loc="outside lower center", ncols=3, frameon=False)
+    patches = [plt.Rectangle((0, 0), 1, 1, color=colour) for _, colour in LABELS.values()]
+    figure.legend(patches, [name for name, _ in LABELS.values()], loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(Path(__file__).with_name("result.png"), dpi=100)
 
 
