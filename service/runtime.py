@@ -65,6 +65,8 @@ class Runtime:
 
     def shut_down(self, grace_s: float) -> None:
         """Accept no new cases, and let running ones finish within the grace period."""
+        if self._grace_s is None:
+            log.info("Shutting down. Running cases may take %g s to finish; a second signal stops at once.", grace_s)
         self._grace_s = grace_s
         if self._queue:
             self._queue.scheduler.drain(grace_s)

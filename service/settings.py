@@ -26,7 +26,8 @@ class Settings(BaseModel):
     weights: Path = Field(DEFAULT_WEIGHTS, description="folder with safetensors files and their model cards")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto uses CUDA if there is a usable GPU")
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
-        "auto", description="data type of the networks; auto uses the fastest one for the device"
+        "auto",
+        description="data type of the networks; auto chooses one by the instructions of the CPU, or float16 on a GPU",
     )
     device_memory_mib: int = Field(
         2048,
@@ -157,7 +158,11 @@ def _describe_error(error: ErrorDetails) -> str:
     if not error["loc"]:
         return error["msg"].removeprefix("Value error, ") + "."
     name = f"{PREFIX}{str(error['loc'][0]).upper()}"
-    return f"{name}: unknown setting" if error["type"] == "extra_forbidden" else f"{name}: {error['msg']}"
+    return (
+        f"{name}: unknown setting; `glioserve serve --help` lists all"
+        if error["type"] == "extra_forbidden"
+        else f"{name}: {error['msg']}"
+    )
 
 
 def _is_network(address: str) -> bool:

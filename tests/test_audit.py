@@ -150,6 +150,12 @@ def test_audit_verify_names_the_line_that_breaks_the_chain(path):
     assert "line 4: expected the previous line to have the hash" in changed.stderr
 
 
+def test_audit_verify_rejects_a_noted_value_that_is_not_a_hash(path):
+    result = run_glioserve("audit", "verify", path, "--noted", "0000")
+    assert result.returncode == 1
+    assert result.stderr == "--noted: expected a hash of 64 hexadecimal digits, found '0000'\n"
+
+
 def test_monitoring_requests_are_recorded_only_if_rejected(weights, tmp_path):
     keys, audit = tmp_path / "keys", tmp_path / "audit"
     key = KeyFile(keys).add("monitor", [Scope.READ])

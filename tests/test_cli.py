@@ -51,7 +51,7 @@ def test_a_client_that_disconnects_while_sending_causes_no_error(server, media_t
 def test_an_unknown_setting_is_a_startup_error():
     result = run_glioserve("serve", prot=9)
     assert result.returncode == 1
-    assert result.stderr == "GLIOSERVE_PROT: unknown setting\n"
+    assert result.stderr == "GLIOSERVE_PROT: unknown setting; `glioserve serve --help` lists all\n"
 
 
 def test_unusable_weights_are_a_startup_error(tmp_path):

@@ -8,7 +8,7 @@ from time import sleep
 
 import pytest
 from fastapi.testclient import TestClient
-from support.api import ACCEPT_MASK, fill_queue, post_case, read_problem, submit_case, wait_for_job
+from support.api import ACCEPT_MASK, fill_queue, post_case, read_json_lines, read_problem, submit_case, wait_for_job
 from support.running_service import LOOPBACK, ready_client, wait_until
 
 from service.app import create_app
@@ -22,6 +22,8 @@ def test_waiting_jobs_are_recovered_after_a_restart(gate, gated_client, settings
     read_problem(post_case(gated_client, phantom_zip), 503, "not-ready")
     gate.open()
     wait_until(lambda: runtime.has_ended)
+    audit_lines = read_json_lines(settings.spool / "audit.jsonl")
+    assert [line["outcome"] for line in audit_lines if line["event"] == "job"] == ["interrupted"] * 4
     with ready_client(settings) as client:
         assert [wait_for_job(client, job)["state"] for job in jobs] == ["done"] * 4
         masks = {client.get(f"{job}/result", headers=ACCEPT_MASK).content for job in jobs}

@@ -42,7 +42,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_serve(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    variables = "\n".join(f"  {name}: {what} (default {default})" for name, default, what in describe_settings())
+    variables = "\n".join(
+        f"  {name}: {what}" + (f" (default: {default})" if default else "")
+        for name, default, what in describe_settings()
+    )
     serve = subcommands.add_parser(
         "serve",
         help="load the weights, warm up and serve",

@@ -6,6 +6,7 @@ Each imports what it needs when it runs: importing torch takes seconds and 200 M
 import argparse
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from service.security.keys import KeyFile, Scope
 from service.settings import Settings, read_settings, read_settings_offline
 
 BACKLOG = 2048  # connections that the kernel queues until the service accepts them
+HASH = re.compile(r"[0-9a-f]{64}")
 RED, RESET = "\033[31m", "\033[0m"  # terminal escape sequences
 T = TypeVar("T")
 
@@ -91,6 +93,8 @@ def _with_keys(action: Callable[[KeyFile], T]) -> T:
 
 def verify_audit(arguments: argparse.Namespace) -> None:
     """Check the audit log."""
+    if arguments.noted and not HASH.fullmatch(arguments.noted):
+        sys.exit(f"--noted: expected a hash of 64 hexadecimal digits, found {arguments.noted!r}")
     settings = read_settings(os.environ)
     path = arguments.file or settings.audit_log or settings.spool.expanduser() / audit.FILE_NAME
     result = audit.verify(path, arguments.noted)

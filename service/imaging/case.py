@@ -97,7 +97,7 @@ def assign_roles(names: Iterable[str]) -> dict[str, str]:
     if missing := [modality for modality in Modality if modality not in found]:
         raise ModalityError(
             f"{', '.join(missing)}: missing; found {', '.join(sorted(found)) or 'none of the modalities'}. "
-            f"The last word of a file's name must be {_suffixes()}."
+            f"The last word of a file's name, or the name of a form's part, must be {_suffixes()}."
         )
     return {role: name for role, [name] in found.items()}
 

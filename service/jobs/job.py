@@ -47,8 +47,9 @@ class JobRecord(BaseModel):
         return f"{self.owner or ''} {self.idempotency_key}" if self.idempotency_key else None
 
 
-CANCELLED = "cancelled"  # outcome of a job that neither succeeded nor failed
-OUTCOMES = State.DONE, State.FAILED, CANCELLED
+# Outcomes of the work on a job that neither succeeded nor failed: by its client, or by a shutdown until the next start.
+CANCELLED, INTERRUPTED = "cancelled", "interrupted"
+OUTCOMES = State.DONE, State.FAILED, CANCELLED, INTERRUPTED
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Job:
     cancel_scope: CancelScope = field(default_factory=CancelScope)  # cancels the work on the job
     ended: Event = field(default_factory=Event)
     _started: float | None = None
+    _is_interrupted: bool = False
 
     @property
     def id(self) -> str:
@@ -81,8 +83,10 @@ class Job:
 
     @property
     def outcome(self) -> str:
-        """How the job ended: done, failed, or cancelled by its client or by a shutdown."""
-        return self.record.state if self.record.finished_s is not None else CANCELLED
+        """How the work on the job ended: done, failed, cancelled, or interrupted by a shutdown."""
+        if self.record.finished_s is not None:
+            return self.record.state
+        return INTERRUPTED if self._is_interrupted else CANCELLED
 
     def start(self) -> None:
         """Record that the work starts."""
@@ -91,7 +95,8 @@ class Job:
         self.record.attempts += 1
 
     def requeue(self) -> None:
-        """Record that a shutdown interrupted the work, which does not count as an attempt."""
+        """Record that a shutdown interrupted the job, which does not count as an attempt."""
+        self._is_interrupted = self.is_persistent
         if self.record.state == State.RUNNING:
             self.record.state = State.WAITING
             self.record.attempts -= 1

@@ -71,7 +71,7 @@ class AccessControl:
         if self._is_loopback_only and not is_loopback(_without_port(host)):
             raise ForbiddenError(
                 "Host: expected a loopback address, as no API key is required, found another. "
-                "GLIOSERVE_ALLOW_UNAUTHENTICATED=true allows it."
+                "Set up API keys (GLIOSERVE_KEYS_FILE), or set GLIOSERVE_ALLOW_UNAUTHENTICATED=true."
             )
 
 
