@@ -27,7 +27,7 @@ class Settings(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto uses CUDA if there is a usable GPU")
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto",
-        description="data type of the networks; auto chooses one by the instructions of the CPU, or float16 on a GPU",
+        description="data type of the networks; auto chooses one by the CPU's instruction set, or float16 on a GPU",
     )
     device_memory_mib: int = Field(
         2048,

@@ -105,7 +105,7 @@ def _examine_gpu_memory(settings: Settings, model: Model, precision: torch.dtype
         f"batches of {DEFAULT_BATCH_SIZE} slices are predicted to need {predicted:.0f}, besides the CUDA context"
     )
     is_enough = predicted <= min(free, settings.device_memory_mib)
-    fix = "stop other programs on the GPU, or allow more; otherwise smaller batches or the CPU are used"
+    fix = "stop other GPU programs, or raise GLIOSERVE_DEVICE_MEMORY_MIB; otherwise smaller batches or the CPU are used"
     return Finding("GPU memory", found, "" if is_enough else fix)
 
 

@@ -112,8 +112,8 @@ def read_case_from(
 ) -> Case:
     """Read a case from open NIfTI files by name; files whose names have no role are ignored.
 
-    All headers are checked before any voxel is read and before `allocate` (role and size in bytes to a writable
-    buffer) is called.
+    All headers are checked before any voxel is read and before `allocate` is called, which takes a role and a size in
+    bytes and returns a writable buffer.
     Raises ModalityError, MalformedImageError, OversizedImageError or GeometryError.
     """
     images = {role: open_nifti(files[name], role) for role, name in assign_roles(files).items()}

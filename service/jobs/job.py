@@ -47,7 +47,7 @@ class JobRecord(BaseModel):
         return f"{self.owner or ''} {self.idempotency_key}" if self.idempotency_key else None
 
 
-# Outcomes of the work on a job that neither succeeded nor failed: by its client, or by a shutdown until the next start.
+# Outcomes of jobs that neither succeeded nor failed. An interrupted one continues after the next start of the service.
 CANCELLED, INTERRUPTED = "cancelled", "interrupted"
 OUTCOMES = State.DONE, State.FAILED, CANCELLED, INTERRUPTED
 

@@ -14,7 +14,8 @@ from service.settings import MIB
 def predict_peak_mib(model: Model, precision: torch.dtype, batch_size: int) -> float:
     """Peak memory of parameters and activations on the largest slices, without the CUDA context.
 
-    Fake tensors, which have no data, pass through the resident networks one after the other, and are counted.
+    Fake tensors, which have no data, are passed through the networks in turn, all of which stay loaded; the memory
+    that real tensors would occupy is added up.
     """
     networks = [checkpoint.network for checkpoint in model.optimised(precision).checkpoints]
     fake_mode, tracker = FakeTensorMode(), MemTracker()

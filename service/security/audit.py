@@ -80,8 +80,8 @@ class AuditLog:
 class Verification:
     """What an audit log proves: no line was changed, removed or inserted without rewriting all lines after it.
 
-    A file cannot prove that it was not rewritten from some line on, or truncated. A hash that was noted elsewhere
-    proves it for all lines up to the one with that hash.
+    The file alone cannot show whether it was truncated, or rewritten from some line onwards. If it contains a line with
+    a hash that was noted elsewhere, all lines up to that one are unchanged.
     """
 
     lines: int
@@ -105,7 +105,7 @@ def verify(path: Path, noted: str | None = None) -> Verification:
 
 
 def _hash_of_last_line(descriptor: int) -> str:
-    """The hash to continue from, also from a line torn by a power cut, which `verify` reports."""
+    """Hash of the last line, from which the chain continues even if a power cut tore it (`verify` reports that)."""
     size = os.fstat(descriptor).st_size
     lines = os.pread(descriptor, MAX_LINE_BYTES, max(0, size - MAX_LINE_BYTES)).splitlines()
     return sha256(lines[-1]).hexdigest() if lines else FIRST_HASH

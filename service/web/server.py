@@ -45,7 +45,7 @@ class Protocol(H11Protocol):
         super().connection_made(transport)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer malformed HTTP, and ignore any response of the app, which may already process the request's head."""
+        """Answer malformed HTTP; discard the app's response if the app is already processing the request."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
