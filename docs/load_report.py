@@ -92,13 +92,14 @@ def render_throughput(test: LoadTest) -> str:
 
 {CASES_TIMED} cases; each client sends its next case when it has received a response (closed loop):
 
-| threads of the networks | clients | cases per second | relative to one client | CPUs used by the service |
+| threads of the networks | clients | cases per second | of one client's | CPUs used by the service |
 |---|---|---|---|---|
 {rows}
 
 Additional clients can use only the CPU time that one client leaves idle: while the networks process one case, the next
-one is received and decoded. With all threads, the throughput can therefore be at most {bound:.2f} times that of one
-client.
+one is received and decoded. With all threads, one client already uses
+{test.all_threads[0].cpus_used:.2f} of {usable_cpus()} CPUs, so more clients can raise the throughput to at most
+{bound:.2f} times that of one.
 """
 
 
@@ -112,7 +113,7 @@ The capacity is the highest throughput above with all threads. In each row, requ
 at the same time and retry after the time in `Retry-After`. p50, p95 and p99 are percentiles of the response time of
 requests with status 200, from the scheduled time of the request to the last byte of its response.
 
-| offered load | requests | 200 | 429 | other | p50 | p95 | p99 | /livez p99 | peak memory | relative to one client |
+| offered load | requests | 200 | 429 | other | p50 | p95 | p99 | /livez p99 | peak memory | of one client's |
 |---|---|---|---|---|---|---|---|---|---|---|
 {rows}
 

@@ -93,7 +93,7 @@ def _same_lattice(a: Grid, b: Grid) -> bool:
 
 
 def _reorder(volume: Volume, axes: NDArray[np.float64]) -> Volume:
-    """The same voxels with array axes transposed and flipped to match the given steps (3, 3) in RAS+ most closely."""
+    """The same voxels with array axes transposed and flipped to the nearest of these axis vectors (3, 3) in RAS+."""
     transform = ornt_transform(io_orientation(volume.affine), io_orientation(np.pad(axes, (0, 1))))
     voxels = apply_orientation(volume.voxels, transform)
     return Volume(voxels, volume.affine @ inv_ornt_aff(transform, volume.voxels.shape))

@@ -73,7 +73,7 @@ class Queue:
 
     @asynccontextmanager
     async def admit(self, job: Job) -> AsyncIterator[None]:
-        """Reserve a place for a case during its upload; if that fails, remove its files.
+        """Reserve a place for a case during its upload; if the upload fails, remove its files.
 
         A case that was sent before with the same Idempotency-Key is admitted even if the queue is full.
         Raises NotReadyError or QueueFullError.

@@ -79,7 +79,7 @@ class JobRecords:
         return [job_id for [job_id] in self._execute("SELECT id FROM jobs WHERE finished_s < ?", moment_s)]
 
     def unfinished(self) -> list[JobRecord]:
-        """Records of waiting and running jobs, in order of arrival. A corrupt record is marked as finished now."""
+        """Records of waiting and running jobs, in order of arrival. Corrupt ones are left out and set to finished."""
         records = []
         query = "SELECT id, record FROM jobs WHERE finished_s IS NULL ORDER BY created_s"
         for job_id, text in self._execute(query):

@@ -19,7 +19,7 @@ class WaitEstimate:
         self._recent_s.append(compute_s)
 
     def remaining_s(self, cases: int, elapsed_s: float = 0.0) -> float:
-        """Remaining seconds for this number of cases, one after the other, of which `elapsed_s` have already passed."""
+        """Remaining seconds for this number of consecutive cases, if the first has been running for `elapsed_s`."""
         return round(max(0.0, cases * median(self._recent_s) - elapsed_s), 1)
 
     def half_empty_s(self, depth: int) -> int:

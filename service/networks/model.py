@@ -63,7 +63,7 @@ class Model:
         """Prepare the model for fast inference: batch norm folded, in the given precision or the device's fastest.
 
         The result can be neither trained nor saved, as its weights differ from those of the files.
-        For int8, raises WeightsError if a network has no INT8 version, on a GPU, or if OpenVINO is not installed.
+        For int8, raises WeightsError if a network has no INT8 version, the device is a GPU, or OpenVINO is missing.
         """
         has_int8 = all(checkpoint.int8 for checkpoint in self.checkpoints)
         precision = precision or fastest_precision(self.device, has_int8=has_int8)

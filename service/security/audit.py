@@ -105,7 +105,7 @@ def verify(path: Path, noted: str | None = None) -> Verification:
 
 
 def _hash_of_last_line(descriptor: int) -> str:
-    """Hash of the last line, from which the chain continues even if a power cut tore it (`verify` reports that)."""
+    """Hash of the last line, which the next line refers to. The line may be incomplete; `verify` reports that."""
     size = os.fstat(descriptor).st_size
     lines = os.pread(descriptor, MAX_LINE_BYTES, max(0, size - MAX_LINE_BYTES)).splitlines()
     return sha256(lines[-1]).hexdigest() if lines else FIRST_HASH

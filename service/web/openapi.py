@@ -13,7 +13,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def _one_name_of(modality: Modality) -> dict[str, Any]:
-    """Schema of a form with exactly one of the names of a modality."""
+    """Schema that requires exactly one part for a modality, under any of the modality's names."""
     return {"oneOf": [{"required": [suffix]} for suffix, role in ROLE_OF_SUFFIX.items() if role == modality]}
 
 
