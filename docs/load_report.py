@@ -92,7 +92,7 @@ def render_throughput(test: LoadTest) -> str:
 
 {CASES_TIMED} cases; each client sends its next case when it has received a response (closed loop):
 
-| threads of the networks | clients | cases per second | of one client's | CPUs used by the service |
+| threads of the networks | clients | cases per second | throughput relative to one client | CPUs used by the service |
 |---|---|---|---|---|
 {rows}
 
@@ -113,7 +113,7 @@ The capacity is the highest throughput above with all threads. In each row, requ
 at the same time and retry after the time in `Retry-After`. p50, p95 and p99 are percentiles of the response time of
 requests with status 200, from the scheduled time of the request to the last byte of its response.
 
-| offered load | requests | 200 | 429 | other | p50 | p95 | p99 | /livez p99 | peak memory | of one client's |
+| offered load | requests | 200 | 429 | other | p50 | p95 | p99 | /livez p99 | peak memory | relative memory |
 |---|---|---|---|---|---|---|---|---|---|---|
 {rows}
 

@@ -82,7 +82,7 @@ def revoke_key(arguments: argparse.Namespace) -> None:
 
 
 def _with_keys(action: Callable[[KeyFile], T]) -> T:
-    """The result of an action on the keys file of the settings. Raises SettingsError."""
+    """Call an action with the keys file that the settings name; return its result. Raises SettingsError."""
     path = read_settings(os.environ).keys_file
     if path is None:
         raise SettingsError(

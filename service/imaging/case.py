@@ -60,7 +60,7 @@ class Case:
 
 
 def case_of(volumes: Mapping[str, Volume]) -> Case:
-    """Make a case of volumes by role; the inverse of `Case.volumes`."""
+    """Make a case from a mapping of roles to volumes; the inverse of `Case.volumes`."""
     return Case({modality: volumes[modality] for modality in Modality}, volumes.get(GROUND_TRUTH))
 
 
@@ -103,14 +103,14 @@ def assign_roles(names: Iterable[str]) -> dict[str, str]:
 
 
 def read_case(files: Mapping[str, bytes]) -> Case:
-    """Read a case from the bytes of its NIfTI files by name. Raises like `read_case_from`."""
+    """Read a case from a mapping of file names to the bytes of NIfTI files. Raises like `read_case_from`."""
     return read_case_from({name: BytesIO(data) for name, data in files.items()})
 
 
 def read_case_from(
     files: Mapping[str, BinaryIO], allocate: Callable[[str, int], Any] = lambda _, size_bytes: bytearray(size_bytes)
 ) -> Case:
-    """Read a case from open NIfTI files by name; files whose names have no role are ignored.
+    """Read a case from a mapping of file names to open NIfTI files; files whose names have no role are ignored.
 
     All headers are checked before any voxel is read and before `allocate` is called, which takes a role and a size in
     bytes and returns a writable buffer.

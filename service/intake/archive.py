@@ -43,7 +43,7 @@ READ_ERRORS = (
 
 @contextmanager
 def open_upload(folder: Path, max_unpacked_mib: int) -> Iterator[dict[str, BinaryIO]]:
-    """Open the NIfTI files of an upload in a folder, by name. Raises like `open_zip`, and OSError."""
+    """Open the NIfTI files of an upload in a folder; yields them by file name. Raises like `open_zip`, and OSError."""
     with ExitStack() as stack:
         if (path := folder / ZIP_NAME).exists():
             yield stack.enter_context(open_zip(stack.enter_context(path.open("rb")), max_unpacked_mib))
@@ -53,7 +53,7 @@ def open_upload(folder: Path, max_unpacked_mib: int) -> Iterator[dict[str, Binar
 
 @contextmanager
 def open_zip(file: BinaryIO, max_unpacked_mib: int) -> Iterator[dict[str, BinaryIO]]:
-    """Open the images of the case in a zip, by name; other entries are never unpacked.
+    """Open the images of the case in a zip; yields them by file name. Other entries are never unpacked.
 
     Raises BrokenArchiveError, also while a file is read; UnsafeArchiveError; TooLargeError; and ModalityError for names
     that do not form a case.

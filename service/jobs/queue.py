@@ -34,7 +34,7 @@ NOT_LOADED = QueueStatus(depth=0, running=0, spool_bytes=0, is_ready=False)
 
 
 class Queue:
-    """Admits cases to the scheduler's jobs, and finds, describes and removes jobs."""
+    """Admits cases, passes them to the scheduler as jobs, and finds, describes and removes jobs."""
 
     def __init__(self, scheduler: Scheduler, repository: JobRepository, settings: Settings) -> None:
         self.scheduler, self.settings = scheduler, settings

@@ -59,9 +59,10 @@ NewJob = Annotated[Job, Depends(get_new_job)]
     openapi_extra={"requestBody": REQUEST_BODY},
 )
 async def segment(request: Request, new: NewJob, queue: LoadedQueue, media_type: MediaType) -> Response:
-    """Segment one case: fused masks on the grid of the input, region volumes and, with ground truth, scores.
+    """Segment one case: a label map on the grid of the input, region volumes and, with ground truth, scores.
 
-    `Accept` chooses between application/zip (mask and report), application/json (report) and application/gzip (mask).
+    `Accept` chooses between application/zip (label map and report), application/json (report) and application/gzip
+    (label map).
     """
     async with queue.admit(new):
         with new.progress.stage("receive"):

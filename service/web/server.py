@@ -107,7 +107,7 @@ def _waits_for_client(connection: H11Protocol) -> bool:
 
 
 def _state(connection: H11Protocol) -> ConnectionState:
-    """What changes when a connection makes progress: its request, and the bytes of a response that are still unsent."""
+    """A value that changes whenever a connection makes progress: its request, and the number of unsent bytes."""
     return connection.cycle, connection.transport.get_write_buffer_size()
 
 
