@@ -84,7 +84,7 @@ class SliceDataset(Dataset[Sample]):
         """This process's part of each whole batch of an epoch."""
         size = self._recipe.training.batch
         order = self.epoch_order(epoch)
-        starts = range(0, self.steps_per_epoch() * size, size)
+        starts = range(0, len(order) - size + 1, size)
         return [order[start : start + size][processes.rank() :: processes.world_size()] for start in starts]
 
     def __getitem__(self, item: tuple[int, int]) -> Sample:
