@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from model_training.recipe import Recipe
+from support.api import read_json_lines
 
 TIMEOUT_S = 120
 
 
 def read_log(run: Path, network: str = "wt") -> list[dict[str, Any]]:
     """The log of a network, an entry per epoch."""
-    return [json.loads(line) for line in (run / network / "log.jsonl").read_text().splitlines()]
+    return read_json_lines(run / network / "log.jsonl")
 
 
 def losses(run: Path, network: str = "wt") -> list[float]:
