@@ -14,6 +14,7 @@ RECIPES = Path(__file__).parent / "recipes"  # bundled
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
 
 
 class Network(StrictModel):
@@ -34,6 +35,7 @@ class Training(StrictModel):
     """How the networks are trained."""
 
     epochs: Positive
+    half_resolution_epochs: NonNegative = 0  # the first epochs, on slices of half the resolution: four times as fast
     batch: Positive  # slices in a batch
     optimiser: Literal["adam"] = "adam"
     learning_rate: Annotated[float, Field(gt=0)]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from model_training.data.split import SUBSETS, draw_split, patient_of, read_split, write_split
+from model_training.data.split import SUBSETS, draw_folds, draw_split, patient_of, read_split, write_split
 
 CASES = {f"BraTS20_Training_{number:03}": number % 10 != 0 for number in range(1, 370)}
 
@@ -29,6 +29,28 @@ def test_all_scans_of_a_patient_are_in_the_same_subset():
     patients = {subset: {patient_of(name) for name in split[subset]} for subset in SUBSETS}
     assert [len(patients[subset]) for subset in SUBSETS] == [40, 5, 5]
     assert len(set.union(*patients.values())) == 50
+
+
+def test_folds_test_each_case_once_and_never_train_on_it():
+    folds = draw_folds(CASES, 5, seed=1)
+    assert sorted(name for fold in folds for name in fold["test"]) == sorted(CASES)
+    for fold in folds:
+        assert sorted(fold["train"] + fold["test"]) == sorted(CASES)
+        assert fold["validation"] == []
+
+
+def test_folds_keep_a_patient_together_and_are_stratified():
+    scans = {f"BraTS-GLI-{patient:05}-{scan:03}": patient >= 10 for patient in range(40) for scan in range(2)}
+    for fold in draw_folds(scans, 5, seed=1):
+        assert not {patient_of(name) for name in fold["train"]} & {patient_of(name) for name in fold["test"]}
+        assert len(fold["test"]) == 16
+        assert sum(not scans[name] for name in fold["test"]) == 4
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_number_of_folds_that_the_patients_do_not_allow_is_rejected(count):
+    with pytest.raises(ValueError, match=f"expected 2 to 2 .*found {count}"):
+        draw_folds({"one": True, "two": False}, count, seed=1)
 
 
 def test_the_scan_number_is_removed_from_names_of_brats_2023_only():

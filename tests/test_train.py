@@ -90,6 +90,15 @@ def test_training_reduces_the_loss_in_every_precision(precision, tiny_cases):
     assert sum(run._remaining_steps(progress)) < 0.95 * first_epoch
 
 
+def test_the_first_epochs_are_trained_at_half_the_resolution(tiny_cases, tmp_path):
+    recipe = change(ONE_NETWORK, "training", epochs=2, half_resolution_epochs=1)
+    trainer = NetworkTrainer(Provenance(recipe, tiny_cases, None), tuple(Region), CPU)
+    shapes = []
+    trainer.network.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape[-2:])))
+    trainer.train(tmp_path)
+    assert shapes[: 2 * trainer.steps] == [(48, 48)] * trainer.steps + [(96, 96)] * trainer.steps
+
+
 def test_a_network_for_three_regions_can_initialise_a_network_for_each(tiny_cases, tmp_path):
     train(change(ONE_NETWORK, "training", epochs=1), tiny_cases, tmp_path / "shared", CPU)
     model = load_model(tmp_path / "shared" / "weights", CPU)

@@ -52,22 +52,40 @@ def draw_split(has_enhancing: Mapping[str, bool], seed: int) -> dict[str, list[s
     `has_enhancing` states for every case whether it contains enhancing tumour. All cases of a patient go into the same
     subset. The split is stratified: patients with and without enhancing tumour are split separately.
     """
+    split: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
+    for patients in _shuffled_strata(has_enhancing, seed):
+        held_out = round(HELD_OUT_FRACTION * len(patients))
+        parts = patients[2 * held_out :], patients[:held_out], patients[held_out : 2 * held_out]
+        for subset, part in zip(SUBSETS, parts, strict=True):
+            split[subset] += [name for cases in part for name in cases]
+    return {subset: sorted(names) for subset, names in split.items()}
+
+
+def draw_folds(has_enhancing: Mapping[str, bool], count: int, seed: int) -> list[dict[str, list[str]]]:
+    """Draw the splits of a cross-validation: each case is a test case once, and there are no validation cases.
+
+    As in `draw_split`, all cases of a patient stay together, and the folds are stratified by enhancing tumour.
+    Raises ValueError if there are fewer than two folds, or fewer patients than folds.
+    """
+    patients = [cases for stratum in _shuffled_strata(has_enhancing, seed) for cases in stratum]
+    if not 2 <= count <= len(patients):
+        raise ValueError(f"folds: expected 2 to {len(patients)} (patients), found {count}")
+    tests = [sorted(name for cases in patients[fold::count] for name in cases) for fold in range(count)]
+    return [{"train": sorted(set(has_enhancing) - set(test)), "validation": [], "test": test} for test in tests]
+
+
+def _shuffled_strata(has_enhancing: Mapping[str, bool], seed: int) -> list[list[list[str]]]:
+    """The cases of each patient, in random order: first those without enhancing tumour, then those with it."""
     cases = defaultdict(list)
     for name in sorted(has_enhancing):
         cases[patient_of(name)].append(name)
     strata = defaultdict(list)
-    for patient, names in cases.items():
-        strata[any(has_enhancing[name] for name in names)].append(patient)
-
-    split: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
+    for names in cases.values():
+        strata[any(has_enhancing[name] for name in names)].append(names)
     random = Random(seed)
     for _, patients in sorted(strata.items()):
         random.shuffle(patients)
-        held_out = round(HELD_OUT_FRACTION * len(patients))
-        parts = patients[2 * held_out :], patients[:held_out], patients[held_out : 2 * held_out]
-        for subset, part in zip(SUBSETS, parts, strict=True):
-            split[subset] += [name for patient in part for name in cases[patient]]
-    return {subset: sorted(names) for subset, names in split.items()}
+    return [patients for _, patients in sorted(strata.items())]
 
 
 def patient_of(name: str) -> str:

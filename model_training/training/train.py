@@ -7,6 +7,7 @@ from time import monotonic
 
 import numpy as np
 import torch
+from torch.nn.functional import avg_pool2d
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -99,21 +100,24 @@ class NetworkTrainer:
         started = monotonic() - progress.seconds
         self.network.train()
         for sample in DataLoader(self.slices, batch_sampler=batches, num_workers=workers):
-            loss = self.step(sample)
+            loss = self.step(sample, half_resolution=progress.epoch < self.settings.half_resolution_epochs)
             progress.losses.append(loss)
             progress.step += 1
             progress.seconds = monotonic() - started
             yield loss
 
-    def step(self, sample: Sample) -> float:
+    def step(self, sample: Sample, half_resolution: bool = False) -> float:
         """Do one optimiser step and return the loss."""
         streams = RandomStreams(sample.seed.tolist(), self.device)
         full_slices, full_labels = sample.slices.to(self.device), sample.labels.to(self.device)
         augmentation = self.provenance.recipe.augmentation
         slices, labels = augment(full_slices, full_labels, self.slices.patch_size, augmentation, streams)
+        truth = truth_channels(labels, self.regions)
+        if half_resolution:
+            slices, truth = avg_pool2d(slices, 2), avg_pool2d(truth, 2)
         with self._autocast():
             logits = self.distributed(slices.contiguous(memory_format=torch.channels_last))
-        loss = compute_loss(self.settings.loss, logits.float(), truth_channels(labels, self.regions))
+        loss = compute_loss(self.settings.loss, logits.float(), truth)
         self.optimiser.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimiser)
