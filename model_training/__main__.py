@@ -40,9 +40,12 @@ def _parser() -> ArgumentParser:
     subparsers = parser.add_subparsers(required=True)
     _add_prepare(subparsers)
     _add_train(subparsers)
+    _add_cross_validate(subparsers)
     _add_choose(subparsers)
     _add_quantise(subparsers)
     _add_evaluate(subparsers)
+    _add_compare(subparsers)
+    _add_quality(subparsers)
     _add_report(subparsers)
     return parser
 
@@ -66,6 +69,21 @@ def _add_train(subparsers: "Subparsers") -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=5")
     parser.add_argument("--initial-weights", type=Path, metavar="WEIGHTS", help="folder of weights to start from")
     parser.add_argument("--dry-run", action="store_true", help="only estimate memory and time")
+
+
+def _add_cross_validate(subparsers: "Subparsers") -> None:
+    parser = subparsers.add_parser(
+        "cross-validate",
+        help="train a recipe once for each fold; evaluate every case with networks not trained on it",
+    )
+    parser.set_defaults(command=commands.run_cross_validate)
+    _add_data(parser)
+    parser.add_argument("recipe", help=f"TOML file, or one of {', '.join(bundled_recipes())}")
+    _add_cache(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the runs and evaluation.json")
+    parser.add_argument("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=2021, help="seed of the folds (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=5")
 
 
 def _add_choose(subparsers: "Subparsers") -> None:
@@ -93,6 +111,23 @@ def _add_evaluate(subparsers: "Subparsers") -> None:
     _add_split(parser)
     parser.add_argument("--out", type=Path, help="JSON file for the scores")
     parser.add_argument("--record", action="store_true", help="write the mean Dice to the model cards")
+
+
+def _add_compare(subparsers: "Subparsers") -> None:
+    parser = subparsers.add_parser("compare", help="compare the Dice of two evaluations, paired by case")
+    parser.set_defaults(command=commands.run_compare)
+    parser.add_argument("before", type=Path, help="JSON file of an evaluation")
+    parser.add_argument("after", type=Path, help="JSON file of another evaluation of the same cases")
+
+
+def _add_quality(subparsers: "Subparsers") -> None:
+    parser = subparsers.add_parser(
+        "quality", help="fit the quality estimate on cases not used for training; write it to the model cards"
+    )
+    parser.set_defaults(command=commands.run_quality)
+    parser.add_argument("evaluation", type=Path, help="JSON file of an evaluation")
+    _add_weights(parser)
+    parser.add_argument("--plot", type=Path, help="PNG file for a plot of predicted against true Dice")
 
 
 def _add_report(subparsers: "Subparsers") -> None:

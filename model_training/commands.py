@@ -6,15 +6,19 @@ from pathlib import Path
 import torch
 
 from model_training import processes
+from model_training.cross_validate import cross_validate
 from model_training.data.prepare import Cases, open_cache, open_cases, prepare
-from model_training.data.split import SUBSETS, draw_split, read_split, write_split
+from model_training.data.split import SUBSETS, draw_folds, draw_split, read_split, write_split
 from model_training.evaluation.choose import choose
+from model_training.evaluation.compare import print_comparison
 from model_training.evaluation.evaluate import evaluate, print_table, read_evaluation, record_scores, write_evaluation
+from model_training.evaluation.quality import assess_quality, fit_quality, print_assessment, record_quality
 from model_training.evaluation.report import write_report
 from model_training.quantise import quantise
 from model_training.recipe import Recipe, find_recipe, read_recipe
 from model_training.training.cost import print_cost
 from model_training.training.train import train
+from service.imaging.labels import Region
 from service.networks.checkpoints import load_model
 
 
@@ -35,7 +39,7 @@ def run_prepare(arguments: Namespace) -> None:
 
 def run_train(arguments: Namespace) -> None:
     """Train the networks of a recipe, or estimate the cost."""
-    device = _device()
+    device = processes.training_device()
     recipe = read_recipe(find_recipe(arguments.recipe), arguments.set)
     split = read_split(arguments.split or arguments.cache / "split.json")
     cases = open_cache(arguments.cache, split)
@@ -52,9 +56,17 @@ def run_train(arguments: Namespace) -> None:
     print(f"weights: {arguments.out / 'weights'}")
 
 
+def run_cross_validate(arguments: Namespace) -> None:
+    """Cross-validate a recipe."""
+    recipe = read_recipe(find_recipe(arguments.recipe), arguments.set)
+    has_enhancing = {case.name: case.has_enhancing for case in open_cases(arguments.cache)}
+    folds = draw_folds(has_enhancing, arguments.folds, arguments.seed)
+    print_table(cross_validate(recipe, folds, arguments.data, arguments.cache, arguments.out))
+
+
 def run_choose(arguments: Namespace) -> None:
     """Choose flip TTA and minimum volumes on the validation cases."""
-    model = load_model(arguments.weights, _device()).optimised()
+    model = load_model(arguments.weights, processes.training_device()).optimised()
     choose(arguments.weights, model, arguments.data, read_split(arguments.split))
 
 
@@ -67,13 +79,32 @@ def run_quantise(arguments: Namespace) -> None:
 
 def run_evaluate(arguments: Namespace) -> None:
     """Evaluate trained networks on the validation and test cases."""
-    model = load_model(arguments.weights, _device()).optimised()
+    model = load_model(arguments.weights, processes.training_device()).optimised()
     evaluation = evaluate(model, arguments.data, read_split(arguments.split))
     print_table(evaluation)
     if arguments.out:
         write_evaluation(arguments.out, evaluation)
     if arguments.record:
         record_scores(arguments.weights, model, evaluation)
+
+
+def run_compare(arguments: Namespace) -> None:
+    """Compare two evaluations."""
+    print_comparison(read_evaluation(arguments.before), read_evaluation(arguments.after))
+
+
+def run_quality(arguments: Namespace) -> None:
+    """Fit, assess and record the quality estimate."""
+    evaluation = read_evaluation(arguments.evaluation)
+    model = load_model(arguments.weights, torch.device("cpu"), with_int8=False)
+    assessments = {region: assess_quality(evaluation, region) for region in Region}
+    for region, assessment in assessments.items():
+        print_assessment(region, assessment)
+    record_quality(arguments.weights, model, {region: fit_quality(evaluation, region) for region in Region})
+    if arguments.plot:
+        from model_training.evaluation import figures  # it imports matplotlib, which is slow
+
+        figures.draw_quality(assessments, arguments.plot)
 
 
 def run_report(arguments: Namespace) -> None:
@@ -97,14 +128,9 @@ def _draw_figures(runs: dict[str, Path], cache: Path, subset: str, out: Path) ->
     for recipe in recipes:
         if recipe.augmentation.spatial:
             figures.draw_augmented(case, recipe, out / "augmented.png")
-    figures.draw_masks(case, load_model(last / "weights", _device()), out / "masks.png")
+    figures.draw_masks(case, load_model(last / "weights", processes.training_device()), out / "masks.png")
     figures.draw_curves(runs, out / "curves.png")
 
 
 def _print_counts(cases: Cases) -> None:
     print(", ".join(f"{subset}: {len(members)} cases" for subset, members in cases.items()))
-
-
-def _device() -> torch.device:
-    """The GPU of this process, or the CPU if there is no GPU."""
-    return torch.device("cuda", processes.local_rank()) if torch.cuda.is_available() else torch.device("cpu")

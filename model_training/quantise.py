@@ -14,7 +14,7 @@ from model_training.data.prepare import CachedCase
 from service.networks.checkpoints import save_int8_weights
 from service.networks.int8 import Int8Weights, load_openvino
 from service.networks.model import Checkpoint, Model
-from service.segmentation.fuse import Fusion
+from service.segmentation.fuse import slices_with
 from service.segmentation.predict import axial_slices, predict_masks
 
 SLICES_PER_CASE = 12
@@ -47,15 +47,14 @@ def _calibration_slices(
     """Yield for each network some batches (B, C, H, W) of the slices that it runs on."""
     volumes = case.volumes  # read once: every access reads and converts them
     slices, masks = axial_slices(model, volumes), predict_masks(model, volumes).masks
-    fusion = Fusion(slices.with_brain)
+    indices = slices.with_brain
     for checkpoint in model.checkpoints:
-        indices = fusion.slices_to_run
         selected = np.sort(random.choice(indices, min(SLICES_PER_CASE, len(indices)), replace=False))
         yield [
             slices.take(members, crop, checkpoint.card.slice_offsets).contiguous().numpy()
             for members, crop in slices.blocks(selected)
         ]
-        fusion.add({region: masks[region] for region in checkpoint.card.regions})
+        indices = slices_with(masks[model.checkpoints[0].card.regions[0]])
 
 
 def _quantise_network(checkpoint: Checkpoint, slices: list[NDArray[np.float32]]) -> Int8Weights:

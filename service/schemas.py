@@ -26,10 +26,21 @@ class Scores(WireModel):
     hd95_mm: float = Field(description="95 % Hausdorff distance; 0 if both masks are empty, 374 if one is")
 
 
+class Quality(WireModel):
+    """The Dice that a region is likely to reach, estimated without a ground truth."""
+
+    predicted_dice: float
+    low: float = Field(description="10th percentile: in one of ten cases the true Dice is lower")
+    high: float = Field(description="90th percentile: in one of ten cases the true Dice is higher")
+
+
 class RegionReport(WireModel):
     """One region of the fused segmentation."""
 
     volume_ml: float
+    quality: Quality | None = Field(
+        description="quality estimate; null if the region is empty, or if the weights have no quality estimate"
+    )
     scores: Scores | None = Field(description="null if the case came without ground truth")
 
 
@@ -66,9 +77,11 @@ class Report(WireModel):
 
     regions: Mapping[Region, RegionReport]
     labels: Mapping[str, int] = Field(description="the label numbers used in the label map")
-    voxels_changed_by_nesting: int = Field(
-        description="voxels (1 mm LPS grid, processed slices only) that were removed so that the regions are nested: "
-        "ET outside TC, or TC outside WT"
+    review_recommended: bool = Field(description="whether a person should check this segmentation with special care")
+    review_reasons: tuple[str, ...] = Field(description="why, in words; empty if no review is recommended")
+    voxels_added_by_nesting: int = Field(
+        description="voxels (1 mm LPS grid) that were added so that the regions are nested: to TC where only ET was "
+        "found, and to WT where only TC or ET was found"
     )
     input: InputReport
     model: ModelIdentity
@@ -77,6 +90,17 @@ class Report(WireModel):
     timings_ms: Mapping[str, float]
     warnings: tuple[str, ...]
     notice: str
+
+
+class QualityFit(WireModel):
+    """The regression that predicts the Dice of a region, fitted on cases that the networks were not trained on."""
+
+    intercept: float = Field(description="logit(predicted Dice) = intercept + slope * logit(self-Dice)")
+    slope: float
+    low_residual: float = Field(description="10th percentile of the error, as a logit")
+    high_residual: float = Field(description="90th percentile of the error, as a logit")
+    volume_ml: tuple[float, float] = Field(description="smallest and largest predicted volume of those cases")
+    cases: int
 
 
 class ModelCard(WireModel):
@@ -93,7 +117,13 @@ class ModelCard(WireModel):
     flip_tta: bool = Field(
         description="flip test-time augmentation: whether predictions on the slice and its mirror image are averaged"
     )
-    min_volume_ml: Mapping[str, float] = Field(description="by region: a smaller prediction is dropped")
+    threshold: Mapping[str, float] = Field(
+        description="by region: the probability above which a voxel belongs to it; 0.5 for the others"
+    )
+    min_self_dice: Mapping[str, float] = Field(
+        description="by region: a mask becomes empty if the Dice that the network's probabilities imply is lower"
+    )
+    quality: Mapping[str, QualityFit] = Field(description="by region: how its Dice is predicted")
     licence: str
     attribution: str
     intended_use: str

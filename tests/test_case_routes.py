@@ -48,7 +48,7 @@ def test_the_report_describes_input_model_labels_and_intended_use(report):
     assert (report["model"]["name"], report["model"]["version"]) == ("known", "1")
     assert len(report["model"]["sha256"]) == 64
     assert report["labels"] == {"necrotic_core": 1, "oedema": 2, "enhancing_tumour": 4}
-    assert report["voxels_changed_by_nesting"] > 1000
+    assert report["voxels_added_by_nesting"] > 1000
     assert report["warnings"] == []
     assert "Not a medical device" in report["notice"]
 

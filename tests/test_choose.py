@@ -2,32 +2,38 @@ import pytest
 from support.known_networks import known_model, save_model
 from tiny import SPLIT
 
-from model_training.evaluation.choose import choose, choose_flip_tta, choose_min_volume_ml
+from model_training.evaluation.choose import choose, choose_flip_tta, choose_min_self_dice, choose_threshold
 from model_training.evaluation.evaluate import CaseResult, RegionResult, evaluate
 from service.imaging.labels import Region
 from service.networks.checkpoints import load_model
 from service.segmentation.measure import Scores
 
 
-def case(volume_ml, true_volume_ml, dice):
-    result = RegionResult(Scores(dice, dice, 1.0, 5.0), volume_ml, true_volume_ml)
-    return CaseResult("validation", f"{volume_ml}", 1.0, {Region.ET: result})
+def case(self_dice, true_volume_ml, dice):
+    result = RegionResult(Scores(dice, dice, 1.0, 5.0), 10, true_volume_ml, self_dice)
+    return CaseResult("validation", f"{self_dice}", 1.0, {Region.ET: result})
 
 
-def test_the_minimum_volume_removes_small_false_positives_and_keeps_true_tumours():
-    cases = [case(0.15, 0, 0.0), case(0.3, 0.4, 0.7), case(30, 31, 0.9)]
-    assert choose_min_volume_ml(cases, Region.ET) == 0.2
+def test_the_minimum_self_dice_removes_uncertain_false_positives_and_keeps_true_tumours():
+    cases = [case(0.65, 0, 0.0), case(0.75, 0.4, 0.7), case(0.95, 31, 0.9)]
+    assert choose_min_self_dice(cases, Region.ET) == 0.7
 
 
-def test_the_minimum_volume_is_zero_if_no_candidate_improves_dice():
-    assert choose_min_volume_ml([case(0.15, 0.2, 0.5), case(30, 31, 0.9)], Region.ET) == 0
+def test_the_minimum_self_dice_is_zero_if_no_candidate_improves_dice():
+    assert choose_min_self_dice([case(0.65, 0.2, 0.5), case(0.95, 31, 0.9)], Region.ET) == 0
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(-0.1, 0.5), (0.0019, 0.5), (0.0021, 0.25)])
+def test_a_low_threshold_is_chosen_only_if_it_gains_enough_dice(gain, expected):
+    cases = {0.5: [case(0.9, 31, 0.8)], 0.25: [case(0.9, 31, 0.8 + gain)]}
+    assert choose_threshold(cases, Region.ET) == expected
 
 
 def test_the_choice_is_written_to_the_model_cards_and_the_weights_do_not_change(phantom, tiny_data, tmp_path, capsys):
     folder = save_model(tmp_path, known_model(phantom))
     before = load_model(folder, known_model(phantom).device)
     choose(folder, before, tiny_data, SPLIT)
-    assert "ET minimum volume  0.5 ml: mean Dice" in capsys.readouterr().out
+    assert "ET minimum self-Dice  0.5: mean Dice" in capsys.readouterr().out
     after = load_model(folder, before.device)
     assert [c.card.sha256 for c in after.checkpoints] == [c.card.sha256 for c in before.checkpoints]
     assert not any(c.card.flip_tta for c in after.checkpoints)  # these networks are invariant to flips
@@ -40,7 +46,7 @@ def test_flip_tta_is_chosen_only_if_it_gains_enough_dice(gain, expected):
 
 
 def all_regions(dice):
-    result = RegionResult(Scores(dice, dice, 1.0, 5.0), 30, 31)
+    result = RegionResult(Scores(dice, dice, 1.0, 5.0), 30, 31, 0.9)
     return [CaseResult("validation", "one", 1.0, dict.fromkeys(Region, result))]
 
 

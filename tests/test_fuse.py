@@ -1,25 +1,38 @@
 import numpy as np
 
-from service.segmentation.fuse import drop_small, nest
+from service.imaging.labels import Region
+from service.segmentation.fuse import fuse
+
+WT, TC, ET = Region
 
 
-def test_nesting_removes_voxels_outside_the_outer_region_and_counts_them():
-    whole = np.array([0, 0, 1, 1], dtype=bool)
-    core = np.array([0, 1, 0, 1], dtype=bool)
-    nested, changed = nest(core, whole)
-    assert nested.tolist() == [False, False, False, True]
-    assert changed == 1
+def row(*voxels: int) -> np.ndarray:
+    """A mask with these voxels along the slice axis."""
+    return np.array(voxels, dtype=bool)[None, None]
 
 
-def test_nested_masks_and_the_outermost_mask_are_unchanged():
-    whole, core = np.array([1, 1, 1, 0], dtype=bool), np.array([1, 1, 0, 0], dtype=bool)
-    for mask, outer in ((core, whole), (whole, None)):
-        nested, changed = nest(mask, outer)
-        assert np.array_equal(nested, mask)
-        assert changed == 0
+def test_each_region_takes_in_the_regions_inside_it_and_the_additions_are_counted():
+    masks = {WT: np.array([[[1], [1], [0], [0]]], dtype=bool), TC: row(0).repeat(4, 1), ET: row(0).repeat(4, 1)}
+    masks[TC][0, 2] = masks[ET][0, 3] = True
+    fused, added = fuse(masks)
+    assert fused[WT][0, :, 0].tolist() == [True, True, True, True]
+    assert fused[TC][0, :, 0].tolist() == [False, False, True, True]
+    assert fused[ET][0, :, 0].tolist() == [False, False, False, True]
+    assert added == 3  # one in TC, two in WT
 
 
-def test_a_region_below_the_minimum_volume_is_removed():
-    mask = np.array([1, 1, 1, 0], dtype=bool)
-    assert drop_small(mask, 0.03, voxel_ml=0.01).sum() == 3
-    assert drop_small(mask, 0.031, voxel_ml=0.01).sum() == 0
+def test_nested_masks_are_unchanged():
+    masks = {WT: row(1, 1, 1, 0), TC: row(0, 1, 1, 0), ET: row(0, 0, 1, 0)}
+    fused, added = fuse(masks)
+    assert all(np.array_equal(fused[region], masks[region]) for region in Region)
+    assert added == 0
+
+
+def test_inner_masks_count_only_in_the_slices_of_the_outermost_region():
+    fused, added = fuse({WT: row(0, 1, 0), TC: row(1, 1, 0), ET: row(0, 0, 1)})
+    assert [fused[region][0, 0].tolist() for region in Region] == [
+        [False, True, False],
+        [False, True, False],
+        [False, False, False],
+    ]
+    assert added == 0

@@ -34,6 +34,7 @@ class RegionResult:
     scores: Scores
     volume_ml: float
     true_volume_ml: float
+    self_dice: float  # the Dice that the network's probabilities imply
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,10 @@ def _evaluate_case(model: Model, folder: Path, subset: str) -> CaseResult:
     truth = decode_nifti(files[assign_roles(files)[GROUND_TRUTH]], GROUND_TRUTH)
     regions = {
         region: RegionResult(
-            segmentation.scores[region], segmentation.volumes_ml[region], float(mask.sum()) * truth.grid.voxel_ml
+            segmentation.scores[region],
+            segmentation.volumes_ml[region],
+            float(mask.sum()) * truth.grid.voxel_ml,
+            segmentation.prediction.self_dice[region],
         )
         for region, mask in region_masks(truth.voxels).items()
     }

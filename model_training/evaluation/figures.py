@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from model_training.augmentation import augment
 from model_training.augmentation.random_streams import RandomStreams, stream_seed
 from model_training.data.prepare import CachedCase
+from model_training.evaluation.quality import Assessment
 from model_training.recipe import Recipe
 from service.imaging.case import Modality
 from service.imaging.labels import BACKGROUND, Region, RegionMasks, region_masks
@@ -91,6 +92,19 @@ def largest_slice(case: CachedCase) -> int:
 def _curve(axis: Axes, entries: Sequence[Mapping[str, Any]], key: str, label: str) -> None:
     points = [(entry["epoch"], entry[key]) for entry in entries if key in entry]
     axis.plot(*zip(*points, strict=True), marker=".", label=label)
+
+
+def draw_quality(assessments: Mapping[Region, Assessment], path: Path) -> None:
+    """Reliability of the quality estimate: predicted against true Dice of each case, and the means of the terciles."""
+    figure, axes = _panels(1, len(assessments))
+    for axis, (region, assessment) in zip(axes[0], assessments.items(), strict=True):
+        axis.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+        axis.plot(assessment.predicted, assessment.true, ".", color="black", alpha=0.5, label="a case")
+        axis.plot(*np.transpose(assessment.terciles), "o", color="#377eb8", label="mean of a third of the cases")
+        axis.set(title=region, xlabel="predicted Dice", xlim=(0, 1), ylim=(-0.02, 1.02), aspect="equal")
+    axes[0, 0].set_ylabel("true Dice")
+    axes[0, 0].legend(loc="upper left", fontsize="x-small")
+    _save(figure, path)
 
 
 def _panels(rows: int, columns: int) -> tuple[Figure, NDArray[np.object_]]:

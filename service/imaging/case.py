@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
+from itertools import combinations
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
@@ -122,6 +123,13 @@ def read_case_from(
     with ThreadPoolExecutor() as threads:
         read = threads.map(lambda image: image.read(allocate(image.name, image.size_bytes)), images.values())
         return case_of(dict(zip(images, read, strict=True)))
+
+
+def check_distinct(images: Mapping[Modality, Volume]) -> None:
+    """Raise ModalityError if two modalities have the same voxels: one file was sent twice."""
+    for one, other in combinations(images, 2):
+        if np.array_equal(images[one].voxels, images[other].voxels):
+            raise ModalityError(f"{one} and {other}: expected two different images, found the same one twice.")
 
 
 def _check_same_grid(role: str, grid: Grid, reference: Grid) -> None:

@@ -137,10 +137,14 @@ def decode_nifti(data: bytes, name: str) -> Volume:
     return image.read(bytearray(image.size_bytes))
 
 
-def encode_nifti(volume: Volume) -> bytes:
-    """The volume as a .nii.gz file without a time stamp: equal volumes give equal bytes."""
+def encode_nifti(volume: Volume, slope: float = 1.0) -> bytes:
+    """The volume as a .nii.gz file without a time stamp: equal volumes give equal bytes.
+
+    Readers multiply the stored voxels by the slope.
+    """
     image = nib.Nifti1Image(volume.voxels, volume.affine)
     image.header.set_xyzt_units("mm")
+    image.header.set_slope_inter(slope, 0)
     return igzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from math import isfinite
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from service.imaging.case import Modality
 from service.imaging.errors import IntensityError
 from service.imaging.geometry import at_least_half, bounding_box, resample, working_grid
 from service.imaging.volume import Grid, Volume
+
+Number = TypeVar("Number", bound=np.generic)
 
 ROUNDING = 1e-5  # relative; resampling alone makes a constant image vary by less
 MODALITIES_IN_PARALLEL = 2  # each takes about 40 MiB while it is normalised, beside a case that is computed
@@ -27,10 +30,10 @@ class BrainBox:
     box: tuple[slice, slice, slice]  # bounding box of the brain within the grid
     brain_ml: float
 
-    def uncrop(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Pad a mask of the box to the whole grid."""
-        whole = np.zeros(self.grid.shape, dtype=np.bool_, order="F")
-        whole[self.box] = mask
+    def uncrop(self, voxels: NDArray[Number]) -> NDArray[Number]:
+        """Pad voxels of the box, such as a mask, with zeros to the whole grid."""
+        whole = np.zeros(self.grid.shape, dtype=voxels.dtype, order="F")
+        whole[self.box] = voxels
         return whole
 
 

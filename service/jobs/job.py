@@ -13,6 +13,7 @@ from service.imaging.labels import EnhancingLabel
 from service.jobs.progress import JobProgress
 from service.jobs.result import JobResult
 from service.schemas import Problem, SliceProgress
+from service.segmentation.pipeline import Output
 
 
 class State(StrEnum):
@@ -31,6 +32,7 @@ class JobRecord(BaseModel):
 
     id: str  # random: it can neither be guessed nor identify a patient
     enhancing: EnhancingLabel
+    with_probabilities: bool = False
     created_s: float
     state: State = State.WAITING
     owner: str | None = None  # id of the API key that created it; None if no key is required
@@ -40,6 +42,11 @@ class JobRecord(BaseModel):
     finished_s: float | None = None
     problem: Problem | None = None  # why it failed
     slices: Mapping[str, SliceProgress] = {}  # by network
+
+    @property
+    def output(self) -> Output:
+        """What the client wants to get."""
+        return Output(self.enhancing, self.with_probabilities)
 
     @property
     def scoped_idempotency_key(self) -> str | None:
@@ -110,12 +117,15 @@ class Job:
         self.record.finished_s = time()
 
 
-def new_job(
-    enhancing: EnhancingLabel, *, is_async: bool, owner: str | None = None, idempotency_key: str | None = None
-) -> Job:
+def new_job(output: Output, *, is_async: bool, owner: str | None = None, idempotency_key: str | None = None) -> Job:
     """A job whose case has not been received yet."""
     record = JobRecord(
-        id=uuid4().hex, enhancing=enhancing, created_s=time(), owner=owner, idempotency_key=idempotency_key
+        id=uuid4().hex,
+        enhancing=output.enhancing,
+        with_probabilities=output.with_probabilities,
+        created_s=time(),
+        owner=owner,
+        idempotency_key=idempotency_key,
     )
     return Job(record, is_async)
 

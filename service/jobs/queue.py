@@ -100,7 +100,7 @@ class Queue:
             if self.scheduler.is_draining:
                 raise shutting_down()
             if earlier := await self._find_earlier(job):
-                if (earlier.record.digest, earlier.record.enhancing) != (job.record.digest, job.record.enhancing):
+                if (earlier.record.digest, earlier.record.output) != (job.record.digest, job.record.output):
                     raise IdempotencyKeyReusedError(
                         "Idempotency-Key: expected the case for which it was first used, found another."
                     )
@@ -132,7 +132,7 @@ class Queue:
         if problem := job.record.problem:
             return problem
         if job.record.state == State.DONE:
-            return job.result or await self._repository.read_result(job.id)
+            return job.result or await self._repository.read_result(job.record)
         if not job.ended.is_set():
             raise JobNotFinishedError(
                 f"Job: expected it to be finished, found it {job.record.state}.",

@@ -6,8 +6,10 @@ from service.imaging.labels import NECROTIC_CORE, OEDEMA, EnhancingLabel
 from service.machine.device import peak_memory_mib
 from service.networks.model import Model
 from service.networks.precision import precision_name
-from service.schemas import ComputationReport, InputReport, ModelIdentity, RegionReport, Report
+from service.schemas import ComputationReport, InputReport, ModelIdentity, RegionReport, Report, Scores
+from service.schemas import Quality as QualityReport
 from service.segmentation.pipeline import Segmentation
+from service.segmentation.quality import Quality
 
 NOTICE = "Not a medical device; research use only."
 
@@ -16,14 +18,20 @@ def make_report(
     segmentation: Segmentation, enhancing: EnhancingLabel, model: Model, timings_ms: Mapping[str, float]
 ) -> Report:
     """Make the report of one case."""
-    scores, prediction = segmentation.scores or {}, segmentation.prediction
+    scores, prediction = segmentation.scores, segmentation.prediction
     return Report(
         regions={
-            region: RegionReport.model_validate({"volume_ml": round(volume_ml, 3), "scores": scores.get(region)})
+            region: RegionReport(
+                volume_ml=round(volume_ml, 3),
+                quality=_quality_report(segmentation.qualities.get(region)),
+                scores=Scores.model_validate(scores[region]) if scores else None,
+            )
             for region, volume_ml in segmentation.volumes_ml.items()
         },
+        review_recommended=bool(segmentation.review_reasons),
+        review_reasons=segmentation.review_reasons,
         labels={"necrotic_core": NECROTIC_CORE, "oedema": OEDEMA, "enhancing_tumour": enhancing},
-        voxels_changed_by_nesting=prediction.voxels_changed_by_nesting,
+        voxels_added_by_nesting=prediction.voxels_added_by_nesting,
         input=InputReport.model_validate(segmentation.labels.grid),
         model=ModelIdentity.model_validate(model),
         computation=ComputationReport(
@@ -37,4 +45,13 @@ def make_report(
         timings_ms=timings_ms,
         warnings=segmentation.warnings,
         notice=NOTICE,
+    )
+
+
+def _quality_report(quality: Quality | None) -> QualityReport | None:
+    """The quality estimate, rounded to what it is good for."""
+    if quality is None:
+        return None
+    return QualityReport(
+        predicted_dice=round(quality.predicted_dice, 2), low=round(quality.low, 2), high=round(quality.high, 2)
     )

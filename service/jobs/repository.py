@@ -8,12 +8,11 @@ from service.errors import JobNotFoundError, LostFileError, SpoolError
 from service.jobs.case_files import CASE_FILE_NAMES, digest_of
 from service.jobs.job import Job, JobRecord, State, inactive_job
 from service.jobs.records import JobRecords
-from service.jobs.result import LABEL_MAP_NAME, REPORT_NAME, JobResult
+from service.jobs.result import RESULT_NAMES, JobResult, result_names
 from service.jobs.spool import Spool
 
 log = logging.getLogger("uvicorn.error")
 
-RESULT_NAMES = LABEL_MAP_NAME, REPORT_NAME
 RETRY_INTERVAL_S = 1.0
 
 
@@ -58,9 +57,9 @@ class JobRepository:
             return LostFileError("Spool: expected the uploaded case, found it missing or changed.")
         return error
 
-    async def read_result(self, job_id: str) -> JobResult:
+    async def read_result(self, record: JobRecord) -> JobResult:
         """The result of a finished job. Raises LostFileError."""
-        return await to_thread.run_sync(self._read_result, job_id)
+        return await to_thread.run_sync(self._read_result, record)
 
     async def finalise(self, job: Job) -> None:
         """Update the disk after a job has finished, or was cancelled or requeued."""
@@ -120,12 +119,13 @@ class JobRepository:
 
     def _write_result(self, job_id: str, result: JobResult) -> None:
         self.spool.remove(job_id, RESULT_NAMES)  # partial files of a process that crashed in this method
-        for name, content in zip(RESULT_NAMES, (result.label_map, result.report), strict=True):
+        for name, content in result.files.items():
             self.spool.append(job_id, name, content)
         self.spool.sync(job_id)
 
-    def _read_result(self, job_id: str) -> JobResult:
-        return JobResult(*(self.spool.read(job_id, name) for name in RESULT_NAMES))
+    def _read_result(self, record: JobRecord) -> JobResult:
+        names = result_names(with_probabilities=record.with_probabilities)
+        return JobResult({name: self.spool.read(record.id, name) for name in names})
 
 
 def job_not_found() -> JobNotFoundError:

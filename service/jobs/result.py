@@ -1,13 +1,32 @@
-"""The result of a job: its label map and its report."""
+"""The result of a job: its files by name."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from service.imaging.labels import Region
+
 LABEL_MAP_NAME, REPORT_NAME = "segmentation.nii.gz", "report.json"
+PROBABILITY_NAMES: Mapping[Region, str] = {region: f"probability_{region.lower()}.nii.gz" for region in Region}
+RESULT_NAMES = (LABEL_MAP_NAME, REPORT_NAME, *PROBABILITY_NAMES.values())
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """The label map as .nii.gz, and the report as JSON."""
+    """The label map, the report and, if the client asked for them, the probability maps."""
 
-    label_map: bytes
-    report: bytes
+    files: Mapping[str, bytes]
+
+    @property
+    def label_map(self) -> bytes:
+        """The label map as .nii.gz."""
+        return self.files[LABEL_MAP_NAME]
+
+    @property
+    def report(self) -> bytes:
+        """The report as JSON."""
+        return self.files[REPORT_NAME]
+
+
+def result_names(*, with_probabilities: bool) -> tuple[str, ...]:
+    """Names of the files of a result."""
+    return RESULT_NAMES if with_probabilities else (LABEL_MAP_NAME, REPORT_NAME)

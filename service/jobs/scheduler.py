@@ -139,10 +139,10 @@ class Scheduler:
         try:
             predicted = await self._predict(job, prepared)
             del prepared  # frees the slices, most of a case's memory, before the next step
-            label_map, report = await self._finish(job, predicted)
+            result, report = await self._finish(job, predicted)
         finally:
             self._computing.release()
-        return await self._store_result(job, label_map, report)
+        return await self._store_result(job, result, report)
 
     async def _work_alone(self, job: Job) -> Report:
         """Run a job's steps while no other job runs. Raises CrashError after too many attempts."""
@@ -150,8 +150,8 @@ class Scheduler:
             raise CrashError(f"Job: the service crashed {job.record.attempts} times while it worked on this case.")
         await self._repository.start(job)
         predicted = await self._predict(job, await self._prepare(job))
-        label_map, report = await self._finish(job, predicted)
-        return await self._store_result(job, label_map, report)
+        result, report = await self._finish(job, predicted)
+        return await self._store_result(job, result, report)
 
     async def _acquire(self, turn: Lock, job: Job) -> None:
         with job.progress.stage("wait"):
@@ -164,12 +164,12 @@ class Scheduler:
     async def _predict(self, job: Job, case: PreparedCase) -> PredictedCase:
         return await to_thread.run_sync(self.worker.predict, case, job.progress)
 
-    async def _finish(self, job: Job, case: PredictedCase) -> tuple[bytes, Report]:
-        return await to_thread.run_sync(self.worker.finish, case, job.record.enhancing, job.progress)
+    async def _finish(self, job: Job, case: PredictedCase) -> tuple[JobResult, Report]:
+        return await to_thread.run_sync(self.worker.finish, case, job.record.output, job.progress)
 
-    async def _store_result(self, job: Job, label_map: bytes, report: Report) -> Report:
+    async def _store_result(self, job: Job, result: JobResult, report: Report) -> Report:
         job.shape = report.input.shape
-        await self._repository.store_result(job, JobResult(label_map, report.model_dump_json(indent=2).encode()))
+        await self._repository.store_result(job, result)
         return report
 
     async def _remove_expired(self) -> None:

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.imaging.labels import EnhancingLabel
 from service.imaging.nifti import encode_nifti
 from service.intake.decoder import Decoder
 from service.jobs.progress import JobProgress
 from service.jobs.report import make_report
+from service.jobs.result import LABEL_MAP_NAME, PROBABILITY_NAMES, REPORT_NAME, JobResult
 from service.machine.process import return_freed_memory
 from service.networks.model import Model
 from service.schemas import Report
-from service.segmentation.pipeline import PredictedCase, PreparedCase, finish, predict, prepare
+from service.segmentation.pipeline import Output, PredictedCase, PreparedCase, finish, predict, prepare
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,14 @@ class Worker:
         """Run the networks."""
         return predict(case, self.model, progress)
 
-    def finish(self, case: PredictedCase, enhancing: EnhancingLabel, progress: JobProgress) -> tuple[bytes, Report]:
-        """Resample, measure and encode; return the label map as .nii.gz, and the report."""
-        segmentation = finish(case, enhancing, progress)
+    def finish(self, case: PredictedCase, output: Output, progress: JobProgress) -> tuple[JobResult, Report]:
+        """Resample, measure and encode."""
+        segmentation = finish(case, self.model, output, progress)
         with progress.stage("encode"):
-            label_map = encode_nifti(segmentation.labels)
+            files = {LABEL_MAP_NAME: encode_nifti(segmentation.labels)}
+            for region, probability in segmentation.probabilities.items():
+                files[PROBABILITY_NAMES[region]] = encode_nifti(probability, slope=1 / 255)
         return_freed_memory()
-        return label_map, make_report(segmentation, enhancing, self.model, progress.timings_ms)
+        report = make_report(segmentation, output.enhancing, self.model, progress.timings_ms)
+        files[REPORT_NAME] = report.model_dump_json(indent=2).encode()
+        return JobResult(files), report

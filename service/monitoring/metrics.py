@@ -41,6 +41,7 @@ class Metrics:
         if report:
             self._compute.observe(job.progress.compute_s)
             self._degraded.inc(report.degraded)
+            self._reviews.inc(report.review_recommended)
             for stage, ms in job.progress.timings_ms.items():
                 self._stages.labels(stage).observe(ms / 1000)
 
@@ -61,6 +62,7 @@ class Metrics:
         for outcome in OUTCOMES:
             self._jobs.labels(outcome)  # starts at zero: otherwise the first failure would not appear as an increase
         self._degraded = self._counter("degraded", "Cases that needed smaller batches or the CPU")
+        self._reviews = self._counter("review_recommended", "Cases for which the report recommends a review")
         self._slices = self._counter("slices", "Slices processed by a network", "network")
         self._queue_wait = self._histogram("queue_wait_seconds", "Time in the queue")
         self._compute = self._histogram("compute_seconds", "Computing time of a case")

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from service.imaging.labels import Region
 from service.networks.errors import WeightsError
 from service.networks.int8 import Int8Network, Int8Weights
-from service.networks.model_card import ModelCard
+from service.networks.model_card import ModelCard, QualityFit
 from service.networks.precision import fastest_precision, fold_batch_norm, place
 
 DEFAULT_BATCH_SIZE = 10  # slices per batch, as in the paper (section III.C)
@@ -49,10 +50,24 @@ class Model:
     def sha256(self) -> str:
         """One hash over the weights of all checkpoints and the settings on their model cards that affect the masks."""
         decisive = [
-            (c.card.sha256, c.card.int8_sha256, c.card.slice_offsets, c.card.flip_tta, c.card.min_volume_ml)
+            (
+                c.card.sha256,
+                c.card.int8_sha256,
+                c.card.slice_offsets,
+                c.card.flip_tta,
+                c.card.threshold,
+                c.card.min_self_dice,
+            )
             for c in sorted(self.checkpoints, key=lambda checkpoint: checkpoint.card.stem)
         ]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def quality(self) -> dict[Region, QualityFit]:
+        """The quality fits on all model cards, by region."""
+        return {
+            Region(region): fit for checkpoint in self.checkpoints for region, fit in checkpoint.card.quality.items()
+        }
 
     @property
     def input_dtype(self) -> torch.dtype:

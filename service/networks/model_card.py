@@ -11,7 +11,23 @@ from service.imaging.labels import Region
 from service.imaging.normalise import NORMALISATION
 from service.networks.errors import WeightsError
 
+DEFAULT_THRESHOLD = 0.5  # of the probability of a voxel
 CHANNELS = tuple(str(modality) for modality in Modality)
+
+
+@dataclass(frozen=True)
+class QualityFit:
+    """How the Dice of a region is predicted, as fitted on cases that the networks were not trained on.
+
+    logit(predicted Dice) = intercept + slope x logit(self-Dice); see `segmentation.quality`.
+    """
+
+    intercept: float
+    slope: float
+    low_residual: float  # 10th percentile of the error, as a logit
+    high_residual: float  # 90th percentile
+    volume_ml: tuple[float, float]  # smallest and largest predicted volume of those cases
+    cases: int
 
 
 @dataclass(frozen=True)
@@ -30,7 +46,9 @@ class ModelCard:
     slice_offsets: tuple[int, ...] = (0,)  # input slices relative to the one that is segmented
     normalisation: str = NORMALISATION
     flip_tta: bool = False  # flip test-time augmentation: average with the prediction on the mirrored slice
-    min_volume_ml: Mapping[str, float] = field(default_factory=dict)  # by region; a smaller prediction is dropped
+    threshold: Mapping[str, float] = field(default_factory=dict)  # by region; DEFAULT_THRESHOLD for the others
+    min_self_dice: Mapping[str, float] = field(default_factory=dict)  # by region; a less certain mask becomes empty
+    quality: Mapping[str, QualityFit] = field(default_factory=dict)  # by region; empty: no quality estimate
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""  # of the safetensors file
@@ -59,6 +77,7 @@ def read_card(path: Path) -> ModelCard:
         entries["regions"] = tuple(Region(region) for region in entries["regions"])
         entries["channels"] = tuple(entries["channels"])
         entries["slice_offsets"] = tuple(entries.get("slice_offsets", (0,)))
+        entries["quality"] = {region: _quality_fit(fit) for region, fit in entries.get("quality", {}).items()}
         card = ModelCard(**entries)
     except (ValueError, KeyError, TypeError) as error:
         expected = ", ".join(entry.name for entry in fields(ModelCard))
@@ -75,3 +94,8 @@ def read_card(path: Path) -> ModelCard:
 def save_card(folder: Path, card: ModelCard) -> None:
     """Write a model card beside its weights, which stay unchanged."""
     (folder / f"{card.stem}.json").write_text(json.dumps(asdict(card), indent=2) + "\n")
+
+
+def _quality_fit(entries: Mapping[str, Any]) -> QualityFit:
+    low, high = entries["volume_ml"]
+    return QualityFit(**{**entries, "volume_ml": (low, high)})

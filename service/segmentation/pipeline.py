@@ -1,4 +1,4 @@
-"""The segmentation pipeline: from the files of a case to a label map, volumes and, with a ground truth, scores."""
+"""The segmentation pipeline: from the files of a case to a label map, volumes, quality and, given the truth, scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,15 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.imaging.case import Case, read_case
-from service.imaging.geometry import resample_mask
+from service.imaging.case import Case, check_distinct, read_case
+from service.imaging.geometry import resample, resample_mask
 from service.imaging.labels import EnhancingLabel, Region, RegionMasks, checked_label_map, label_map
 from service.imaging.normalise import BrainBox, normalise
 from service.imaging.volume import Grid, Volume
 from service.networks.model import Model
+from service.networks.model_card import QualityFit
 from service.segmentation.measure import Scores, score_regions
 from service.segmentation.predict import Prediction, axial_slices, predict_slices
 from service.segmentation.progress import NO_OBSERVER, ProgressObserver
+from service.segmentation.quality import Quality, estimate_quality
+from service.segmentation.review import reasons_for_review
 from service.segmentation.slices import AxialSlices
 
 MAX_BRAIN_ML = 2500  # more than any human brain with its fluid; a head with its skull exceeds it
@@ -52,16 +55,27 @@ class Segmentation:
     labels: Volume  # uint8 label map on the grid of the input
     volumes_ml: Mapping[Region, float]
     scores: Mapping[Region, Scores] | None  # None without ground truth
+    qualities: Mapping[Region, Quality]  # without the empty regions, and those whose model card has no fit
+    review_reasons: tuple[str, ...]  # empty: no review recommended
+    probabilities: Mapping[Region, Volume]  # uint8 in 1/255, on the grid of the input; empty unless asked for
     prediction: Prediction
     slices: int  # axial slices of the working grid
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Output:
+    """What a caller wants to get."""
+
+    enhancing: EnhancingLabel = EnhancingLabel.BRATS_2022
+    with_probabilities: bool = False
+
+
+DEFAULT_OUTPUT = Output()
+
+
 def segment(
-    files: Mapping[str, bytes],
-    model: Model,
-    enhancing: EnhancingLabel = EnhancingLabel.BRATS_2022,
-    observer: ProgressObserver = NO_OBSERVER,
+    files: Mapping[str, bytes], model: Model, output: Output = DEFAULT_OUTPUT, observer: ProgressObserver = NO_OBSERVER
 ) -> Segmentation:
     """Segment the case in a set of NIfTI files given by name.
 
@@ -71,15 +85,16 @@ def segment(
         case = read_case(files)
     prepared = prepare(case, model, observer)
     predicted = predict(prepared, model, observer)
-    return finish(predicted, enhancing, observer)
+    return finish(predicted, model, output, observer)
 
 
 def prepare(case: Case, model: Model, observer: ProgressObserver = NO_OBSERVER) -> PreparedCase:
     """Check the ground truth, normalise the modalities and lay them out as slices.
 
-    Raises GeometryError, IntensityError or LabelError; the steps after this one raise no InputError.
+    Raises ModalityError, GeometryError, IntensityError or LabelError; the steps after this one raise no InputError.
     """
     with observer.stage("normalise"):
+        check_distinct(case.images)
         truth = checked_label_map(case.ground_truth.voxels) if case.ground_truth else None
         normalised = normalise(case.images)
         slices = axial_slices(model, normalised.intensities)
@@ -88,25 +103,35 @@ def prepare(case: Case, model: Model, observer: ProgressObserver = NO_OBSERVER) 
 
 def predict(case: PreparedCase, model: Model, observer: ProgressObserver = NO_OBSERVER) -> PredictedCase:
     """Run the networks on batches of slices, and fuse their masks."""
-    voxel_ml = case.context.brain.grid.voxel_ml
-    return PredictedCase(case.context, predict_slices(model, case.slices, voxel_ml, observer))
+    return PredictedCase(case.context, predict_slices(model, case.slices, observer))
 
 
 def finish(
-    case: PredictedCase,
-    enhancing: EnhancingLabel = EnhancingLabel.BRATS_2022,
-    observer: ProgressObserver = NO_OBSERVER,
+    case: PredictedCase, model: Model, output: Output = DEFAULT_OUTPUT, observer: ProgressObserver = NO_OBSERVER
 ) -> Segmentation:
-    """Resample the masks to the input's grid, and measure volumes and scores."""
-    context, prediction = case.context, case.prediction
+    """Resample the masks to the input's grid, measure volumes and scores, and estimate the quality."""
+    context, prediction, fits = case.context, case.prediction, model.quality
     with observer.stage("resample"):
         masks = _on_input_grid(prediction.masks, context)
-        labels = Volume(label_map(masks, enhancing), context.grid.affine)
+        labels = label_map(masks, output.enhancing)
+        probabilities = _probability_maps(case) if output.with_probabilities else {}
     with observer.stage("measure"):
         volumes_ml = {region: int(np.count_nonzero(mask)) * context.grid.voxel_ml for region, mask in masks.items()}
         scores = _scores(labels, context)
-    slices = context.brain.grid.shape[2]
-    return Segmentation(labels, volumes_ml, scores, prediction, slices, _warnings(context.brain, prediction))
+        qualities = _qualities(prediction, fits)
+        added_ml = prediction.voxels_added_by_nesting * context.brain.grid.voxel_ml
+        reasons = tuple(reasons_for_review(labels, volumes_ml, qualities, fits, added_ml))
+    return Segmentation(
+        Volume(labels, context.grid.affine),
+        volumes_ml,
+        scores,
+        qualities,
+        reasons,
+        probabilities,
+        prediction,
+        slices=context.brain.grid.shape[2],
+        warnings=_warnings(context.brain, prediction),
+    )
 
 
 def _on_input_grid(masks: RegionMasks, context: InputContext) -> RegionMasks:
@@ -114,10 +139,28 @@ def _on_input_grid(masks: RegionMasks, context: InputContext) -> RegionMasks:
     return {region: resample_mask(brain.uncrop(mask), brain.grid, context.grid) for region, mask in masks.items()}
 
 
-def _scores(labels: Volume, context: InputContext) -> dict[Region, Scores] | None:
+def _probability_maps(case: PredictedCase) -> dict[Region, Volume]:
+    brain, grid = case.context.brain, case.context.grid
+    return {
+        region: Volume(
+            resample(Volume(brain.uncrop(probability), brain.grid.affine), grid).astype(np.uint8), grid.affine
+        )
+        for region, probability in case.prediction.probabilities.items()
+    }
+
+
+def _scores(labels: NDArray[np.uint8], context: InputContext) -> dict[Region, Scores] | None:
     if context.ground_truth is None:
         return None
-    return score_regions(labels.voxels, context.ground_truth, context.grid.spacing_mm)
+    return score_regions(labels, context.ground_truth, context.grid.spacing_mm)
+
+
+def _qualities(prediction: Prediction, fits: Mapping[Region, QualityFit]) -> dict[Region, Quality]:
+    return {
+        region: estimate_quality(fits[region], prediction.self_dice[region])
+        for region, mask in prediction.masks.items()
+        if region in fits and mask.any()
+    }
 
 
 def _warnings(brain: BrainBox, prediction: Prediction) -> tuple[str, ...]:

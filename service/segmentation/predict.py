@@ -1,4 +1,4 @@
-"""Nested region masks from the networks, from the outermost region inwards, one batch of axial slices at a time."""
+"""Probability maps and nested region masks from the networks, one batch of axial slices at a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.imaging.case import Modality
-from service.imaging.labels import RegionMasks
+from service.imaging.labels import Region, RegionMasks
 from service.networks.model import Checkpoint, Model
+from service.networks.model_card import DEFAULT_THRESHOLD, ModelCard
 from service.networks.unet import probabilities
-from service.segmentation.fuse import CUBIC_MM_ML, Fusion
+from service.segmentation.fuse import fuse, slices_with
 from service.segmentation.progress import NO_OBSERVER, ProgressObserver
+from service.segmentation.quality import self_dice
 from service.segmentation.slices import BLOCK, AxialSlices
 
 LARGEST_SLICE = (256, 256)  # columns and rows in mm: larger than any brain
@@ -22,41 +24,52 @@ LARGEST_SLICE = (256, 256)  # columns and rows in mm: larger than any brain
 
 @dataclass(frozen=True)
 class Prediction:
-    """The networks' masks, and what it took to compute them."""
+    """The networks' probability maps, the masks made from them, and what it took to compute them."""
 
+    probabilities: Mapping[Region, NDArray[np.uint8]]  # (X, Y, Z) in 1/255; zero in slices that were not run
     masks: RegionMasks  # (X, Y, Z), nested
-    voxels_changed_by_nesting: int
+    self_dice: Mapping[Region, float]
+    voxels_added_by_nesting: int
     slices_run: Mapping[str, int]  # by network
     degraded: bool  # whether memory ran out, so that smaller batches or the CPU were used
 
 
 def predict_masks(
-    model: Model,
-    intensities: NDArray[np.floating[Any]],
-    voxel_ml: float = CUBIC_MM_ML,
-    observer: ProgressObserver = NO_OBSERVER,
+    model: Model, intensities: NDArray[np.floating[Any]], observer: ProgressObserver = NO_OBSERVER
 ) -> Prediction:
     """Predict the nested masks of the model's regions from normalised modalities (4, X, Y, Z) on an LPS grid."""
-    return predict_slices(model, axial_slices(model, intensities), voxel_ml, observer)
+    return predict_slices(model, axial_slices(model, intensities), observer)
 
 
-def predict_slices(
-    model: Model, slices: AxialSlices, voxel_ml: float = CUBIC_MM_ML, observer: ProgressObserver = NO_OBSERVER
-) -> Prediction:
+def predict_slices(model: Model, slices: AxialSlices, observer: ProgressObserver = NO_OBSERVER) -> Prediction:
     """Predict the nested masks of the model's regions from the slices of a case.
 
-    A network runs only on the slices that `Fusion.slices_to_run` names.
+    The first network runs on all slices with brain, the others only where it found its region: fusion ignores the rest.
     """
-    runner, fusion = NetworkRunner(model, observer), Fusion(slices.with_brain, voxel_ml)
+    runner, to_run = NetworkRunner(model, observer), slices.with_brain
+    probabilities: dict[Region, NDArray[np.uint8]] = {}
+    masks: dict[Region, NDArray[np.bool_]] = {}
     slices_run = {}
     for number, checkpoint in enumerate(model.checkpoints):
         card = checkpoint.card
         with observer.stage(f"predict_{card.stem}"):
-            slices_run[card.stem] = len(fusion.slices_to_run)
-            masks = runner.run(number, slices, fusion.slices_to_run)
-            fusion.add(dict(zip(card.regions, masks, strict=True)), card.min_volume_ml)
-    degraded = runner.model is not model
-    return Prediction(fusion.masks, fusion.voxels_changed_by_nesting, slices_run, degraded)
+            slices_run[card.stem] = len(to_run)
+            for region, probability in zip(card.regions, runner.run(number, slices, to_run), strict=True):
+                probabilities[region] = probability
+                masks[region] = find_mask(probability, card, region)
+            to_run = slices_with(next(iter(masks.values())))
+    fused, added = fuse(masks)
+    found = {region: self_dice(probabilities[region], mask) for region, mask in fused.items()}
+    return Prediction(probabilities, fused, found, added, slices_run, degraded=runner.model is not model)
+
+
+def find_mask(probability: NDArray[np.uint8], card: ModelCard, region: Region) -> NDArray[np.bool_]:
+    """The voxels above the card's threshold, or none if their self-Dice is below the card's minimum.
+
+    In a patient without enhancing tumour, the few voxels predicted as such are most often a vessel, and uncertain.
+    """
+    mask = probability > 255 * card.threshold.get(region, DEFAULT_THRESHOLD)
+    return mask & (self_dice(probability, mask) >= card.min_self_dice.get(region, 0.0))
 
 
 def axial_slices(model: Model, intensities: NDArray[np.floating[Any]]) -> AxialSlices:
@@ -82,13 +95,13 @@ class NetworkRunner:
         self.model = model
         self._observer = observer
 
-    def run(self, number: int, slices: AxialSlices, indices: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Masks (R, X, Y, Z) of the regions of the model's n-th checkpoint, predicted on the slices at these indices.
+    def run(self, number: int, slices: AxialSlices, indices: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Probabilities (R, X, Y, Z), in 1/255, of the regions of the model's n-th checkpoint in the slices given.
 
         Raises torch.OutOfMemoryError if memory use cannot be reduced further.
         """
         card = self.model.checkpoints[number].card
-        masks = np.zeros((len(card.regions), *slices.shape), dtype=np.bool_)  # (R, Z, Y, X)
+        maps = np.zeros((len(card.regions), *slices.shape), dtype=np.uint8)  # (R, Z, Y, X)
         done = 0
         self._observer.advance(card.stem, done, len(indices))
         for members, crop in slices.blocks(indices):
@@ -99,15 +112,15 @@ class NetworkRunner:
                 if found is None:
                     self.model = self.model.with_less_memory()
                     continue
-                target = masks[:, :, crop.rows, crop.columns]  # the crop may extend beyond the case
+                target = maps[:, :, crop.rows, crop.columns]  # the crop may extend beyond the case
                 target[:, batch] = found[:, :, : target.shape[2], : target.shape[3]]
                 remaining = remaining[len(batch) :]
                 done += len(batch)
                 self._observer.advance(card.stem, done, len(indices))
-        return masks.transpose(0, 3, 2, 1)
+        return maps.transpose(0, 3, 2, 1)
 
-    def _try(self, number: int, slices: Tensor) -> NDArray[np.bool_] | None:
-        """Masks (R, B, H, W); None if memory ran out."""
+    def _try(self, number: int, slices: Tensor) -> NDArray[np.uint8] | None:
+        """Probabilities (R, B, H, W); None if memory ran out."""
         try:
             return find_regions(self.model.checkpoints[number], slices, self.model)
         except torch.OutOfMemoryError:
@@ -115,14 +128,14 @@ class NetworkRunner:
 
 
 @torch.inference_mode()
-def find_regions(checkpoint: Checkpoint, slices: Tensor, model: Model) -> NDArray[np.bool_]:
-    """Masks (R, B, H, W) of a checkpoint's regions in normalised slices (B, C, H, W)."""
+def find_regions(checkpoint: Checkpoint, slices: Tensor, model: Model) -> NDArray[np.uint8]:
+    """Probabilities (R, B, H, W), in 1/255, of a checkpoint's regions in normalised slices (B, C, H, W)."""
     slices = slices.to(model.device, model.input_dtype)
     probability = _probability(checkpoint, slices)
     if checkpoint.card.flip_tta:
         probability = (probability + _probability(checkpoint, slices.flip(-1)).flip(-1)) / 2
-    found: NDArray[np.bool_] = (probability > 0.5).swapaxes(0, 1).cpu().numpy()
-    return found
+    in_bytes: NDArray[np.uint8] = (255 * probability).round().to(torch.uint8).swapaxes(0, 1).cpu().numpy()
+    return in_bytes
 
 
 def _probability(checkpoint: Checkpoint, slices: Tensor) -> Tensor:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from io import BytesIO
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from service.errors import NotAcceptableError
-from service.jobs.result import LABEL_MAP_NAME, REPORT_NAME, JobResult
+from service.jobs.result import REPORT_NAME, JobResult
 
 ZIP, JSON, GZIP = "application/zip", "application/json", "application/gzip"
 MEDIA_TYPES = (ZIP, JSON, GZIP)  # in the order of the service's preference
@@ -31,8 +31,8 @@ def encode_result(media_type: str, result: JobResult) -> bytes:
         return result.report
     body = BytesIO()
     with ZipFile(body, "w") as archive:
-        archive.writestr(_entry(LABEL_MAP_NAME), result.label_map)  # already compressed
-        archive.writestr(_entry(REPORT_NAME), result.report, ZIP_DEFLATED)
+        for name, content in result.files.items():
+            archive.writestr(_entry(name), content, ZIP_DEFLATED if name == REPORT_NAME else ZIP_STORED)
     return body.getvalue()
 
 

@@ -20,9 +20,9 @@ from service.imaging.normalise import NormalisedCase, normalise
 from service.networks.checkpoints import load_model
 from service.networks.model import Model
 from service.networks.precision import precision_name
-from service.segmentation.fuse import drop_small, nest
+from service.segmentation.fuse import fuse
 from service.segmentation.measure import dice
-from service.segmentation.predict import find_regions, predict_masks
+from service.segmentation.predict import find_mask, find_regions, predict_masks
 from service.settings import DEFAULT_WEIGHTS
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.int8)
@@ -65,7 +65,6 @@ def score(case: Case, normalised: NormalisedCase, masks: RegionMasks) -> list[fl
 def whole_slice_masks(model: Model, case: NormalisedCase) -> dict[Region, NDArray[np.bool_]]:
     """The nested masks of the networks on every whole slice, padded to a multiple of the stride."""
     masks: dict[Region, NDArray[np.bool_]] = {}
-    outer = None
     volumes = np.zeros((4, *case.grid.shape), np.float32)
     volumes[(slice(None), *case.box)] = case.intensities
     slices = torch.from_numpy(volumes).permute(3, 0, 2, 1)  # (Z, 4, Y, X)
@@ -74,13 +73,13 @@ def whole_slice_masks(model: Model, case: NormalisedCase) -> dict[Region, NDArra
         card = checkpoint.card
         reach, stride = max(map(abs, card.slice_offsets)), 2**card.depth
         padded = functional.pad(slices, (0, -width % stride, 0, -height % stride, 0, 0, reach, reach))
-        mask = np.zeros((depth, height, width), np.bool_)
+        whole = np.zeros((depth, height, width), np.uint8)
         for z in range(depth):
             seen = torch.cat([padded[z + reach + offset] for offset in card.slice_offsets])
-            mask[z] = find_regions(checkpoint, seen[None], model)[0, 0, :height, :width]
-        nested, _ = nest(mask.transpose(2, 1, 0)[case.box], outer)
-        outer = masks[card.regions[0]] = drop_small(nested, card.min_volume_ml.get(card.regions[0], 0.0), 0.001)
-    return masks
+            whole[z] = find_regions(checkpoint, seen[None], model)[0, 0, :height, :width]
+        [region] = card.regions
+        masks[region] = find_mask(whole.transpose(2, 1, 0)[case.box], card, region)
+    return fuse(masks)[0]
 
 
 if __name__ == "__main__":

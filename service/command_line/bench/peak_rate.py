@@ -25,5 +25,5 @@ def matrix_gflop_s(precision: torch.dtype, device: torch.device) -> float:
 def network_gflop(model: Model, case: NormalisedCase) -> float:
     """Floating-point operations (10^9) of the networks on a case, on the cropped slices that the service processes."""
     with FlopCounterMode(display=False) as counter:
-        predict_masks(model, case.intensities, case.brain.grid.voxel_ml)
+        predict_masks(model, case.intensities)
     return float(counter.get_total_flops() / GIGA)
