@@ -44,6 +44,7 @@ def _parser() -> ArgumentParser:
     _add_choose(subparsers)
     _add_quantise(subparsers)
     _add_evaluate(subparsers)
+    _add_modalities(subparsers)
     _add_compare(subparsers)
     _add_quality(subparsers)
     _add_report(subparsers)
@@ -111,6 +112,18 @@ def _add_evaluate(subparsers: "Subparsers") -> None:
     _add_split(parser)
     parser.add_argument("--out", type=Path, help="JSON file for the scores")
     parser.add_argument("--record", action="store_true", help="write the mean Dice to the model cards")
+
+
+def _add_modalities(subparsers: "Subparsers") -> None:
+    parser = subparsers.add_parser(
+        "modalities", help="cross-validate the network that recognises modalities, and train it on all cases"
+    )
+    parser.set_defaults(command=commands.run_modalities)
+    _add_cache(parser)
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file for the weights")
+    parser.add_argument("--steps", type=int, default=400, help="training steps (default: %(default)s)")
+    parser.add_argument("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=2021, help="seed of folds and training (default: %(default)s)")
 
 
 def _add_compare(subparsers: "Subparsers") -> None:

@@ -14,6 +14,12 @@ from model_training.evaluation.compare import print_comparison
 from model_training.evaluation.evaluate import evaluate, print_table, read_evaluation, record_scores, write_evaluation
 from model_training.evaluation.quality import assess_quality, fit_quality, print_assessment, record_quality
 from model_training.evaluation.report import write_report
+from model_training.modalities import (
+    cross_validate_modalities,
+    print_detection,
+    save_modality_network,
+    train_modality_network,
+)
 from model_training.quantise import quantise
 from model_training.recipe import Recipe, find_recipe, read_recipe
 from model_training.training.cost import print_cost
@@ -62,6 +68,18 @@ def run_cross_validate(arguments: Namespace) -> None:
     has_enhancing = {case.name: case.has_enhancing for case in open_cases(arguments.cache)}
     folds = draw_folds(has_enhancing, arguments.folds, arguments.seed)
     print_table(cross_validate(recipe, folds, arguments.data, arguments.cache, arguments.out))
+
+
+def run_modalities(arguments: Namespace) -> None:
+    """Cross-validate and train the network that recognises modalities."""
+    cases = {case.name: case for case in open_cases(arguments.cache)}
+    folds = draw_folds({name: case.has_enhancing for name, case in cases.items()}, arguments.folds, arguments.seed)
+    print_detection(cross_validate_modalities(cases, folds, arguments.steps, arguments.seed))
+    network = train_modality_network(list(cases.values()), arguments.steps, arguments.seed)
+    about = read_recipe(find_recipe("shared")).about.model_dump()  # licence and attribution of the same cases
+    card = about | {"cases": ", ".join(cases), "steps": str(arguments.steps), "seed": str(arguments.seed)}
+    save_modality_network(arguments.out, network, card)
+    print(f"weights: {arguments.out}")
 
 
 def run_choose(arguments: Namespace) -> None:

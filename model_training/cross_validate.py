@@ -24,8 +24,8 @@ def cross_validate(recipe: Recipe, folds: Sequence[Split], data: Path, cache: Pa
     evaluations = []
     for number, split in enumerate(folds, start=1):
         run = out / str(number)
+        train(recipe, open_cache(cache, split), run, device)
         if not (run / "evaluation.json").is_file():
-            train(recipe, open_cache(cache, split), run, device)
             model = load_model(run / "weights", device).optimised()
             write_evaluation(run / "evaluation.json", evaluate(model, data, split))
         evaluations.append(read_evaluation(run / "evaluation.json"))

@@ -79,9 +79,9 @@ class Report(WireModel):
     labels: Mapping[str, int] = Field(description="the label numbers used in the label map")
     review_recommended: bool = Field(description="whether a person should check this segmentation with special care")
     review_reasons: tuple[str, ...] = Field(description="why, in words; empty if no review is recommended")
-    voxels_added_by_nesting: int = Field(
-        description="voxels (1 mm LPS grid) that were added so that the regions are nested: to TC where only ET was "
-        "found, and to WT where only TC or ET was found"
+    voxels_changed_by_nesting: int = Field(
+        description="voxels (1 mm LPS grid, processed slices only) that were changed so that the regions are nested: "
+        "removed from TC and ET outside WT, added to TC where only ET was found"
     )
     input: InputReport
     model: ModelIdentity

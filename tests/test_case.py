@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from service.imaging.case import GROUND_TRUTH, Modality, assign_roles, is_nifti_name, read_case, role_of
+from service.imaging.case import (
+    GROUND_TRUTH,
+    Modality,
+    assign_roles,
+    check_distinct,
+    is_nifti_name,
+    read_case,
+    role_of,
+)
 from service.imaging.errors import GeometryError, ModalityError
 from service.imaging.nifti import encode_nifti
 from service.imaging.volume import Volume
@@ -64,3 +72,27 @@ def test_the_ground_truth_is_optional(phantom_files):
     files = {name: data for name, data in phantom_files.items() if role_of(name) != GROUND_TRUTH}
     assert read_case(files).ground_truth is None
     assert read_case(phantom_files).ground_truth is not None
+
+
+def images_with(**voxels: np.ndarray) -> dict[Modality, Volume]:
+    """Four different images, some of them replaced by these voxels."""
+    different = {name: np.full((3, 4, 5), number, np.int16) for number, name in enumerate(Modality)}
+    return {name: Volume(values, np.eye(4)) for name, values in (different | voxels).items()}
+
+
+def test_four_different_images_are_accepted():
+    check_distinct(images_with())
+
+
+def test_the_same_image_as_two_modalities_is_an_error_that_names_both():
+    ones = np.ones((3, 4, 5), np.int16)  # the T1Gd image
+    with pytest.raises(ModalityError, match=r"^T1Gd and FLAIR: expected two different images, found the same one"):
+        check_distinct(images_with(FLAIR=ones))
+    with pytest.raises(ModalityError, match=r"^T1Gd and T2: "):
+        check_distinct(images_with(T2=ones.astype(np.float32)))  # as another data type
+
+
+def test_images_that_differ_in_one_voxel_are_accepted():
+    almost = np.ones((3, 4, 5), np.int16)
+    almost[2, 3, 4] = 2
+    check_distinct(images_with(T2=almost))

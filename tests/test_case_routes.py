@@ -8,7 +8,7 @@ from support.known_networks import known_masks
 
 from service.imaging.case import GROUND_TRUTH
 from service.imaging.labels import EnhancingLabel, Region, label_map
-from service.imaging.phantom import TUMOUR, encode_phantom
+from service.imaging.phantom import TUMOUR, encode_phantom, zip_files
 from service.imaging.volume import Volume
 
 
@@ -48,7 +48,7 @@ def test_the_report_describes_input_model_labels_and_intended_use(report):
     assert (report["model"]["name"], report["model"]["version"]) == ("known", "1")
     assert len(report["model"]["sha256"]) == 64
     assert report["labels"] == {"necrotic_core": 1, "oedema": 2, "enhancing_tumour": 4}
-    assert report["voxels_added_by_nesting"] > 1000
+    assert report["voxels_changed_by_nesting"] > 1000
     assert report["warnings"] == []
     assert "Not a medical device" in report["notice"]
 
@@ -67,6 +67,22 @@ def test_the_report_has_the_time_of_each_stage(report):
         "encode",
     ]
     assert all(milliseconds > 0 for stage, milliseconds in report["timings_ms"].items() if stage != "wait")
+
+
+def test_the_report_of_weights_without_a_fit_has_no_quality_and_recommends_no_review(report):
+    assert [report["regions"][region]["quality"] for region in Region] == [None] * 3
+    assert report["review_recommended"] is False
+    assert report["review_reasons"] == []
+
+
+def test_the_report_recommends_a_review_and_says_why(client, phantom):
+    # Rolled by five slices, the tumour reaches the last one; the intensities, and so the networks' answers, are equal.
+    rolled = {name: Volume(np.roll(image.voxels, 5, axis=2), image.affine) for name, image in phantom.items()}
+    response = post_case(client, zip_files(encode_phantom(rolled)), Accept="application/json")
+    report = response.json()
+    assert report["review_recommended"] is True
+    [reason] = report["review_reasons"]
+    assert reason.startswith("WT: the tumour reaches the edge of the field of view")
 
 
 def test_every_form_of_upload_gives_the_same_mask(client, phantom_files, phantom_zip, answer):

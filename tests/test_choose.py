@@ -2,7 +2,7 @@ import pytest
 from support.known_networks import known_model, save_model
 from tiny import SPLIT
 
-from model_training.evaluation.choose import choose, choose_flip_tta, choose_min_self_dice, choose_threshold
+from model_training.evaluation.choose import choose, choose_flip_tta, choose_min_self_dice
 from model_training.evaluation.evaluate import CaseResult, RegionResult, evaluate
 from service.imaging.labels import Region
 from service.networks.checkpoints import load_model
@@ -21,12 +21,6 @@ def test_the_minimum_self_dice_removes_uncertain_false_positives_and_keeps_true_
 
 def test_the_minimum_self_dice_is_zero_if_no_candidate_improves_dice():
     assert choose_min_self_dice([case(0.65, 0.2, 0.5), case(0.95, 31, 0.9)], Region.ET) == 0
-
-
-@pytest.mark.parametrize(("gain", "expected"), [(-0.1, 0.5), (0.0019, 0.5), (0.0021, 0.25)])
-def test_a_low_threshold_is_chosen_only_if_it_gains_enough_dice(gain, expected):
-    cases = {0.5: [case(0.9, 31, 0.8)], 0.25: [case(0.9, 31, 0.8 + gain)]}
-    assert choose_threshold(cases, Region.ET) == expected
 
 
 def test_the_choice_is_written_to_the_model_cards_and_the_weights_do_not_change(phantom, tiny_data, tmp_path, capsys):

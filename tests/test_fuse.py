@@ -1,7 +1,7 @@
 import numpy as np
 
 from service.imaging.labels import Region
-from service.segmentation.fuse import fuse
+from service.segmentation.fuse import fuse, slices_with
 
 WT, TC, ET = Region
 
@@ -11,28 +11,33 @@ def row(*voxels: int) -> np.ndarray:
     return np.array(voxels, dtype=bool)[None, None]
 
 
-def test_each_region_takes_in_the_regions_inside_it_and_the_additions_are_counted():
-    masks = {WT: np.array([[[1], [1], [0], [0]]], dtype=bool), TC: row(0).repeat(4, 1), ET: row(0).repeat(4, 1)}
-    masks[TC][0, 2] = masks[ET][0, 3] = True
-    fused, added = fuse(masks)
-    assert fused[WT][0, :, 0].tolist() == [True, True, True, True]
-    assert fused[TC][0, :, 0].tolist() == [False, False, True, True]
-    assert fused[ET][0, :, 0].tolist() == [False, False, False, True]
-    assert added == 3  # one in TC, two in WT
+def test_tc_is_extended_by_et_and_both_are_restricted_to_wt():
+    fused, changed = fuse({WT: row(1, 1, 1, 1, 0), TC: row(0, 1, 0, 0, 1), ET: row(0, 0, 1, 0, 1)})
+    assert np.array_equal(fused[WT], row(1, 1, 1, 1, 0))
+    assert np.array_equal(fused[TC], row(0, 1, 1, 0, 0))
+    assert np.array_equal(fused[ET], row(0, 0, 1, 0, 0))
+    assert changed == 3  # one removed from ET; in TC one removed and one added
 
 
 def test_nested_masks_are_unchanged():
     masks = {WT: row(1, 1, 1, 0), TC: row(0, 1, 1, 0), ET: row(0, 0, 1, 0)}
-    fused, added = fuse(masks)
+    fused, changed = fuse(masks)
     assert all(np.array_equal(fused[region], masks[region]) for region in Region)
-    assert added == 0
+    assert changed == 0
 
 
-def test_inner_masks_count_only_in_the_slices_of_the_outermost_region():
-    fused, added = fuse({WT: row(0, 1, 0), TC: row(1, 1, 0), ET: row(0, 0, 1)})
-    assert [fused[region][0, 0].tolist() for region in Region] == [
-        [False, True, False],
-        [False, True, False],
-        [False, False, False],
-    ]
-    assert added == 0
+def test_the_order_of_the_masks_does_not_matter():
+    masks = {ET: row(0, 1, 1), WT: row(1, 1, 0), TC: row(1, 0, 0)}
+    fused, changed = fuse(masks)
+    assert np.array_equal(fused[TC], row(1, 1, 0))
+    assert changed == 2
+
+
+def test_one_region_alone_is_unchanged():
+    fused, changed = fuse({TC: row(0, 1)})
+    assert np.array_equal(fused[TC], row(0, 1))
+    assert changed == 0
+
+
+def test_slices_with_a_mask_are_listed():
+    assert slices_with(row(0, 1, 0, 1)).tolist() == [1, 3]

@@ -68,6 +68,12 @@ def test_a_duplicate_modality_is_422_and_is_named(client, phantom_files):
     assert read_problem(post_case(client, body), 422, "modalities").startswith("T2: expected one volume, found 2")
 
 
+def test_the_same_image_as_two_modalities_is_422_and_both_are_named(client, phantom_files):
+    body = zip_case(phantom_files, **{Modality.FLAIR: phantom_files["phantom/phantom_t1.nii.gz"]})
+    detail = read_problem(post_case(client, body), 422, "modalities")
+    assert detail.startswith("T1 and FLAIR: expected two different images")
+
+
 def test_different_shapes_are_422_and_both_are_named(client, phantom, phantom_files):
     other = encode_phantom({Modality.T2: Volume(phantom["T2"].voxels[:-1], phantom["T2"].affine)})
     body = zip_case(phantom_files, **{Modality.T2: next(iter(other.values()))})

@@ -82,8 +82,10 @@ def evaluate(model: Model, data: Path, split: Split) -> Evaluation:
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
-    """Write an evaluation as JSON."""
-    path.write_text(json.dumps(asdict(evaluation), indent=2) + "\n")
+    """Write an evaluation as JSON, atomically."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(evaluation), indent=2) + "\n")
+    partial.replace(path)
 
 
 def read_evaluation(path: Path) -> Evaluation:

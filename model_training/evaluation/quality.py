@@ -78,7 +78,10 @@ def print_assessment(region: Region, assessment: Assessment) -> None:
 
 
 def _found(evaluation: Evaluation, region: Region) -> list[RegionResult]:
-    return [case.regions[region] for case in evaluation.cases if case.regions[region].volume_ml > 0]
+    results = [case.regions[region] for case in evaluation.cases if case.regions[region].volume_ml > 0]
+    if len(results) < MIN_CASES:
+        raise ValueError(f"quality: expected at least {MIN_CASES} cases with {region}, found {len(results)}")
+    return results
 
 
 def _fit(results: list[RegionResult]) -> QualityFit:
@@ -86,8 +89,6 @@ def _fit(results: list[RegionResult]) -> QualityFit:
 
     Its mean prediction over the cases equals their mean Dice, so that it neither flatters nor scares.
     """
-    if len(results) < MIN_CASES:
-        raise ValueError(f"quality: expected at least {MIN_CASES} cases with the region, found {len(results)}")
     position = logit(np.clip([result.self_dice for result in results], SMALLEST, 1 - SMALLEST))
     dice = np.array([result.scores.dice for result in results])
 

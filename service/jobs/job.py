@@ -1,7 +1,7 @@
 """A job: one case on its way through the service, and the record of it that survives a restart."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from time import monotonic, time
 from uuid import uuid4
@@ -13,7 +13,7 @@ from service.imaging.labels import EnhancingLabel
 from service.jobs.progress import JobProgress
 from service.jobs.result import JobResult
 from service.schemas import Problem, SliceProgress
-from service.segmentation.pipeline import Output
+from service.segmentation.options import Options
 
 
 class State(StrEnum):
@@ -33,6 +33,7 @@ class JobRecord(BaseModel):
     id: str  # random: it can neither be guessed nor identify a patient
     enhancing: EnhancingLabel
     with_probabilities: bool = False
+    trust_names: bool = False
     created_s: float
     state: State = State.WAITING
     owner: str | None = None  # id of the API key that created it; None if no key is required
@@ -44,9 +45,9 @@ class JobRecord(BaseModel):
     slices: Mapping[str, SliceProgress] = {}  # by network
 
     @property
-    def output(self) -> Output:
-        """What the client wants to get."""
-        return Output(self.enhancing, self.with_probabilities)
+    def options(self) -> Options:
+        """What the client wants."""
+        return Options(self.enhancing, self.with_probabilities, self.trust_names)
 
     @property
     def scoped_idempotency_key(self) -> str | None:
@@ -117,12 +118,11 @@ class Job:
         self.record.finished_s = time()
 
 
-def new_job(output: Output, *, is_async: bool, owner: str | None = None, idempotency_key: str | None = None) -> Job:
+def new_job(options: Options, *, is_async: bool, owner: str | None = None, idempotency_key: str | None = None) -> Job:
     """A job whose case has not been received yet."""
     record = JobRecord(
         id=uuid4().hex,
-        enhancing=output.enhancing,
-        with_probabilities=output.with_probabilities,
+        **asdict(options),
         created_s=time(),
         owner=owner,
         idempotency_key=idempotency_key,

@@ -100,7 +100,7 @@ class Queue:
             if self.scheduler.is_draining:
                 raise shutting_down()
             if earlier := await self._find_earlier(job):
-                if (earlier.record.digest, earlier.record.output) != (job.record.digest, job.record.output):
+                if (earlier.record.digest, earlier.record.options) != (job.record.digest, job.record.options):
                     raise IdempotencyKeyReusedError(
                         "Idempotency-Key: expected the case for which it was first used, found another."
                     )

@@ -31,7 +31,7 @@ def make_report(
         review_recommended=bool(segmentation.review_reasons),
         review_reasons=segmentation.review_reasons,
         labels={"necrotic_core": NECROTIC_CORE, "oedema": OEDEMA, "enhancing_tumour": enhancing},
-        voxels_added_by_nesting=prediction.voxels_added_by_nesting,
+        voxels_changed_by_nesting=prediction.voxels_changed_by_nesting,
         input=InputReport.model_validate(segmentation.labels.grid),
         model=ModelIdentity.model_validate(model),
         computation=ComputationReport(

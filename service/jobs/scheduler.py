@@ -159,13 +159,13 @@ class Scheduler:
 
     async def _prepare(self, job: Job) -> PreparedCase:
         folder = self._repository.spool.folder_of(job.id)
-        return await to_thread.run_sync(self.worker.prepare, folder, job.progress)
+        return await to_thread.run_sync(self.worker.prepare, folder, job.record.options, job.progress)
 
     async def _predict(self, job: Job, case: PreparedCase) -> PredictedCase:
         return await to_thread.run_sync(self.worker.predict, case, job.progress)
 
     async def _finish(self, job: Job, case: PredictedCase) -> tuple[JobResult, Report]:
-        return await to_thread.run_sync(self.worker.finish, case, job.record.output, job.progress)
+        return await to_thread.run_sync(self.worker.finish, case, job.record.options, job.progress)
 
     async def _store_result(self, job: Job, result: JobResult, report: Report) -> Report:
         job.shape = report.input.shape

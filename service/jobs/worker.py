@@ -11,7 +11,8 @@ from service.jobs.result import LABEL_MAP_NAME, PROBABILITY_NAMES, REPORT_NAME, 
 from service.machine.process import return_freed_memory
 from service.networks.model import Model
 from service.schemas import Report
-from service.segmentation.pipeline import Output, PredictedCase, PreparedCase, finish, predict, prepare
+from service.segmentation.options import Options
+from service.segmentation.pipeline import PredictedCase, PreparedCase, finish, predict, prepare
 
 
 @dataclass(frozen=True)
@@ -21,24 +22,24 @@ class Worker:
     model: Model
     decoder: Decoder
 
-    def prepare(self, folder: Path, progress: JobProgress) -> PreparedCase:
+    def prepare(self, folder: Path, options: Options, progress: JobProgress) -> PreparedCase:
         """Read and normalise the upload in a folder. Raises RequestError, InputError or DecodingError."""
         with progress.stage("decode"):
             case = self.decoder.read(folder, progress.check_cancelled)
-        return prepare(case, self.model, progress)
+        return prepare(case, self.model, options, progress)
 
     def predict(self, case: PreparedCase, progress: JobProgress) -> PredictedCase:
         """Run the networks."""
         return predict(case, self.model, progress)
 
-    def finish(self, case: PredictedCase, output: Output, progress: JobProgress) -> tuple[JobResult, Report]:
+    def finish(self, case: PredictedCase, options: Options, progress: JobProgress) -> tuple[JobResult, Report]:
         """Resample, measure and encode."""
-        segmentation = finish(case, self.model, output, progress)
+        segmentation = finish(case, self.model, options, progress)
         with progress.stage("encode"):
             files = {LABEL_MAP_NAME: encode_nifti(segmentation.labels)}
             for region, probability in segmentation.probabilities.items():
                 files[PROBABILITY_NAMES[region]] = encode_nifti(probability, slope=1 / 255)
         return_freed_memory()
-        report = make_report(segmentation, output.enhancing, self.model, progress.timings_ms)
+        report = make_report(segmentation, options.enhancing, self.model, progress.timings_ms)
         files[REPORT_NAME] = report.model_dump_json(indent=2).encode()
         return JobResult(files), report

@@ -12,6 +12,7 @@ from torch import nn
 from service.imaging.labels import Region
 from service.networks.errors import WeightsError
 from service.networks.int8 import Int8Network, Int8Weights
+from service.networks.modality_network import ModalityNetwork
 from service.networks.model_card import ModelCard, QualityFit
 from service.networks.precision import fastest_precision, fold_batch_norm, place
 
@@ -35,6 +36,7 @@ class Model:
     device: torch.device
     precision: torch.dtype = torch.float32
     batch_size: int = DEFAULT_BATCH_SIZE
+    modality_network: ModalityNetwork | None = None  # checks the names of the images; None: the names are trusted
 
     @property
     def name(self) -> str:
@@ -55,7 +57,6 @@ class Model:
                 c.card.int8_sha256,
                 c.card.slice_offsets,
                 c.card.flip_tta,
-                c.card.threshold,
                 c.card.min_self_dice,
             )
             for c in sorted(self.checkpoints, key=lambda checkpoint: checkpoint.card.stem)
@@ -115,7 +116,7 @@ class Model:
             replace(checkpoint, network=place(transform(checkpoint.network).to(precision), device))
             for checkpoint in self.checkpoints
         )
-        return Model(checkpoints, device, precision)
+        return replace(self, checkpoints=checkpoints, device=device, precision=precision, batch_size=DEFAULT_BATCH_SIZE)
 
 
 def _int8_weights(checkpoint: Checkpoint) -> Int8Weights:

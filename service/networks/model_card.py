@@ -11,7 +11,6 @@ from service.imaging.labels import Region
 from service.imaging.normalise import NORMALISATION
 from service.networks.errors import WeightsError
 
-DEFAULT_THRESHOLD = 0.5  # of the probability of a voxel
 CHANNELS = tuple(str(modality) for modality in Modality)
 
 
@@ -46,7 +45,6 @@ class ModelCard:
     slice_offsets: tuple[int, ...] = (0,)  # input slices relative to the one that is segmented
     normalisation: str = NORMALISATION
     flip_tta: bool = False  # flip test-time augmentation: average with the prediction on the mirrored slice
-    threshold: Mapping[str, float] = field(default_factory=dict)  # by region; DEFAULT_THRESHOLD for the others
     min_self_dice: Mapping[str, float] = field(default_factory=dict)  # by region; a less certain mask becomes empty
     quality: Mapping[str, QualityFit] = field(default_factory=dict)  # by region; empty: no quality estimate
     training: Mapping[str, Any] = field(default_factory=dict)

@@ -7,13 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.imaging.case import Case, check_distinct, read_case
+from service.imaging.errors import ModalityError
 from service.imaging.geometry import resample, resample_mask
-from service.imaging.labels import EnhancingLabel, Region, RegionMasks, checked_label_map, label_map
-from service.imaging.normalise import BrainBox, normalise
+from service.imaging.labels import Region, RegionMasks, checked_label_map, label_map
+from service.imaging.normalise import BrainBox, NormalisedCase, normalise
 from service.imaging.volume import Grid, Volume
+from service.networks.modality_network import recognise
 from service.networks.model import Model
 from service.networks.model_card import QualityFit
 from service.segmentation.measure import Scores, score_regions
+from service.segmentation.modalities import Contradiction, find_contradiction
+from service.segmentation.options import DEFAULT_OPTIONS, Options
 from service.segmentation.predict import Prediction, axial_slices, predict_slices
 from service.segmentation.progress import NO_OBSERVER, ProgressObserver
 from service.segmentation.quality import Quality, estimate_quality
@@ -30,6 +34,7 @@ class InputContext:
     grid: Grid  # of the input
     ground_truth: NDArray[np.uint8] | None  # label map (X, Y, Z) on that grid
     brain: BrainBox
+    contradiction: Contradiction | None  # between the images and their names
 
 
 @dataclass(frozen=True)
@@ -63,19 +68,11 @@ class Segmentation:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Output:
-    """What a caller wants to get."""
-
-    enhancing: EnhancingLabel = EnhancingLabel.BRATS_2022
-    with_probabilities: bool = False
-
-
-DEFAULT_OUTPUT = Output()
-
-
 def segment(
-    files: Mapping[str, bytes], model: Model, output: Output = DEFAULT_OUTPUT, observer: ProgressObserver = NO_OBSERVER
+    files: Mapping[str, bytes],
+    model: Model,
+    options: Options = DEFAULT_OPTIONS,
+    observer: ProgressObserver = NO_OBSERVER,
 ) -> Segmentation:
     """Segment the case in a set of NIfTI files given by name.
 
@@ -83,22 +80,25 @@ def segment(
     """
     with observer.stage("decode"):
         case = read_case(files)
-    prepared = prepare(case, model, observer)
+    prepared = prepare(case, model, options, observer)
     predicted = predict(prepared, model, observer)
-    return finish(predicted, model, output, observer)
+    return finish(predicted, model, options, observer)
 
 
-def prepare(case: Case, model: Model, observer: ProgressObserver = NO_OBSERVER) -> PreparedCase:
-    """Check the ground truth, normalise the modalities and lay them out as slices.
+def prepare(
+    case: Case, model: Model, options: Options = DEFAULT_OPTIONS, observer: ProgressObserver = NO_OBSERVER
+) -> PreparedCase:
+    """Check the ground truth, normalise the modalities, check their names, and lay them out as slices.
 
     Raises ModalityError, GeometryError, IntensityError or LabelError; the steps after this one raise no InputError.
     """
     with observer.stage("normalise"):
-        check_distinct(case.images)
         truth = checked_label_map(case.ground_truth.voxels) if case.ground_truth else None
         normalised = normalise(case.images)
+        check_distinct(case.images)
+        contradiction = _check_names(model, normalised, options)
         slices = axial_slices(model, normalised.intensities)
-    return PreparedCase(InputContext(case.grid, truth, normalised.brain), slices)
+    return PreparedCase(InputContext(case.grid, truth, normalised.brain, contradiction), slices)
 
 
 def predict(case: PreparedCase, model: Model, observer: ProgressObserver = NO_OBSERVER) -> PredictedCase:
@@ -107,31 +107,41 @@ def predict(case: PreparedCase, model: Model, observer: ProgressObserver = NO_OB
 
 
 def finish(
-    case: PredictedCase, model: Model, output: Output = DEFAULT_OUTPUT, observer: ProgressObserver = NO_OBSERVER
+    case: PredictedCase, model: Model, options: Options = DEFAULT_OPTIONS, observer: ProgressObserver = NO_OBSERVER
 ) -> Segmentation:
     """Resample the masks to the input's grid, measure volumes and scores, and estimate the quality."""
     context, prediction, fits = case.context, case.prediction, model.quality
     with observer.stage("resample"):
         masks = _on_input_grid(prediction.masks, context)
-        labels = label_map(masks, output.enhancing)
-        probabilities = _probability_maps(case) if output.with_probabilities else {}
+        labels = label_map(masks, options.enhancing)
+        probabilities = _probability_maps(case) if options.with_probabilities else {}
     with observer.stage("measure"):
         volumes_ml = {region: int(np.count_nonzero(mask)) * context.grid.voxel_ml for region, mask in masks.items()}
         scores = _scores(labels, context)
-        qualities = _qualities(prediction, fits)
-        added_ml = prediction.voxels_added_by_nesting * context.brain.grid.voxel_ml
-        reasons = tuple(reasons_for_review(labels, volumes_ml, qualities, fits, added_ml))
+        qualities = _qualities(prediction, fits, volumes_ml)
+        changed_ml = prediction.voxels_changed_by_nesting * context.brain.grid.voxel_ml
+        reasons = [context.contradiction.text] if context.contradiction else []
+        reasons += reasons_for_review(labels, volumes_ml, qualities, fits, changed_ml)
     return Segmentation(
         Volume(labels, context.grid.affine),
         volumes_ml,
         scores,
         qualities,
-        reasons,
+        tuple(reasons),
         probabilities,
         prediction,
         slices=context.brain.grid.shape[2],
         warnings=_warnings(context.brain, prediction),
     )
+
+
+def _check_names(model: Model, case: NormalisedCase, options: Options) -> Contradiction | None:
+    if model.modality_network is None:
+        return None
+    found = find_contradiction(recognise(model.modality_network, case.intensities))
+    if found and found.is_certain and not options.trust_names:
+        raise ModalityError(f"{found.text} Correct the names; if they are right, send ?trust_names=true.")
+    return found
 
 
 def _on_input_grid(masks: RegionMasks, context: InputContext) -> RegionMasks:
@@ -143,7 +153,7 @@ def _probability_maps(case: PredictedCase) -> dict[Region, Volume]:
     brain, grid = case.context.brain, case.context.grid
     return {
         region: Volume(
-            resample(Volume(brain.uncrop(probability), brain.grid.affine), grid).astype(np.uint8), grid.affine
+            resample(Volume(brain.uncrop(probability), brain.grid.affine), grid).round().astype(np.uint8), grid.affine
         )
         for region, probability in case.prediction.probabilities.items()
     }
@@ -155,11 +165,13 @@ def _scores(labels: NDArray[np.uint8], context: InputContext) -> dict[Region, Sc
     return score_regions(labels, context.ground_truth, context.grid.spacing_mm)
 
 
-def _qualities(prediction: Prediction, fits: Mapping[Region, QualityFit]) -> dict[Region, Quality]:
+def _qualities(
+    prediction: Prediction, fits: Mapping[Region, QualityFit], volumes_ml: Mapping[Region, float]
+) -> dict[Region, Quality]:
     return {
         region: estimate_quality(fits[region], prediction.self_dice[region])
-        for region, mask in prediction.masks.items()
-        if region in fits and mask.any()
+        for region, volume_ml in volumes_ml.items()
+        if region in fits and volume_ml
     }
 
 

@@ -12,13 +12,14 @@ from torch import Tensor
 from service.imaging.case import Modality
 from service.imaging.labels import Region, RegionMasks
 from service.networks.model import Checkpoint, Model
-from service.networks.model_card import DEFAULT_THRESHOLD, ModelCard
+from service.networks.model_card import ModelCard
 from service.networks.unet import probabilities
 from service.segmentation.fuse import fuse, slices_with
 from service.segmentation.progress import NO_OBSERVER, ProgressObserver
 from service.segmentation.quality import self_dice
 from service.segmentation.slices import BLOCK, AxialSlices
 
+HALF = 128  # the lowest probability in 1/255 that is at least one half
 LARGEST_SLICE = (256, 256)  # columns and rows in mm: larger than any brain
 
 
@@ -29,7 +30,7 @@ class Prediction:
     probabilities: Mapping[Region, NDArray[np.uint8]]  # (X, Y, Z) in 1/255; zero in slices that were not run
     masks: RegionMasks  # (X, Y, Z), nested
     self_dice: Mapping[Region, float]
-    voxels_added_by_nesting: int
+    voxels_changed_by_nesting: int
     slices_run: Mapping[str, int]  # by network
     degraded: bool  # whether memory ran out, so that smaller batches or the CPU were used
 
@@ -44,7 +45,7 @@ def predict_masks(
 def predict_slices(model: Model, slices: AxialSlices, observer: ProgressObserver = NO_OBSERVER) -> Prediction:
     """Predict the nested masks of the model's regions from the slices of a case.
 
-    The first network runs on all slices with brain, the others only where it found its region: fusion ignores the rest.
+    The first network runs on all slices with brain, the others only where it found its region: fusion removes the rest.
     """
     runner, to_run = NetworkRunner(model, observer), slices.with_brain
     probabilities: dict[Region, NDArray[np.uint8]] = {}
@@ -58,17 +59,17 @@ def predict_slices(model: Model, slices: AxialSlices, observer: ProgressObserver
                 probabilities[region] = probability
                 masks[region] = find_mask(probability, card, region)
             to_run = slices_with(next(iter(masks.values())))
-    fused, added = fuse(masks)
+    fused, changed = fuse(masks)
     found = {region: self_dice(probabilities[region], mask) for region, mask in fused.items()}
-    return Prediction(probabilities, fused, found, added, slices_run, degraded=runner.model is not model)
+    return Prediction(probabilities, fused, found, changed, slices_run, degraded=runner.model is not model)
 
 
 def find_mask(probability: NDArray[np.uint8], card: ModelCard, region: Region) -> NDArray[np.bool_]:
-    """The voxels above the card's threshold, or none if their self-Dice is below the card's minimum.
+    """The voxels with a probability of at least one half, or none if their self-Dice is below the card's minimum.
 
     In a patient without enhancing tumour, the few voxels predicted as such are most often a vessel, and uncertain.
     """
-    mask = probability > 255 * card.threshold.get(region, DEFAULT_THRESHOLD)
+    mask = probability >= HALF
     return mask & (self_dice(probability, mask) >= card.min_self_dice.get(region, 0.0))
 
 

@@ -10,7 +10,7 @@ from service.networks.model_card import QualityFit
 from service.segmentation.quality import Quality
 
 MIN_PREDICTED_DICE = 0.7
-MAX_ADDED_SHARE = 0.1  # of WT
+MAX_CHANGED_SHARE = 0.1  # of WT
 NAMES: Mapping[Region, str] = {Region.WT: "tumour", Region.TC: "tumour core", Region.ET: "enhancing tumour"}
 
 
@@ -19,7 +19,7 @@ def reasons_for_review(
     volumes_ml: Mapping[Region, float],
     qualities: Mapping[Region, Quality],
     fits: Mapping[Region, QualityFit],
-    added_by_nesting_ml: float,
+    changed_by_nesting_ml: float,
 ) -> Iterator[str]:
     """Yield the reasons, in words: empty, unreliable or unusual regions, a tumour cut off, networks that disagree.
 
@@ -28,8 +28,7 @@ def reasons_for_review(
     for region, volume_ml in volumes_ml.items():
         if volume_ml == 0:
             yield f"{region}: no {NAMES[region]} was found."
-        elif region in qualities and qualities[region].predicted_dice < MIN_PREDICTED_DICE:
-            predicted = qualities[region].predicted_dice
+        elif region in qualities and (predicted := round(qualities[region].predicted_dice, 2)) < MIN_PREDICTED_DICE:
             yield f"{region}: the predicted Dice is {predicted:.2f}, below {MIN_PREDICTED_DICE}."
         if region in fits and volume_ml and not _within(volume_ml, fits[region].volume_ml):
             low, high = fits[region].volume_ml
@@ -39,10 +38,10 @@ def reasons_for_review(
             )
     if _reaches_edge(labels != BACKGROUND):
         yield "WT: the tumour reaches the edge of the field of view; a part of it may not have been imaged."
-    if added_by_nesting_ml > MAX_ADDED_SHARE * volumes_ml[Region.WT]:
+    if changed_by_nesting_ml > MAX_CHANGED_SHARE * volumes_ml[Region.WT]:
         yield (
-            f"The networks disagree: {added_by_nesting_ml:.1f} ml of an inner region were outside the region that "
-            "should enclose it, and were added to that region."
+            f"The networks disagree: {changed_by_nesting_ml:.1f} ml of inner regions were outside the region that "
+            "should enclose them."
         )
 
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from service.imaging.labels import EnhancingLabel
 from service.jobs.job import Job, new_job
-from service.segmentation.pipeline import Output
+from service.segmentation.options import Options
 from service.web.dependencies import NO_HEADER, LoadedQueue, MediaType, SegmentCaller
 from service.web.middleware.request_log import record_of
 from service.web.openapi import ACCEPTED_RESPONSES, REQUEST_BODY, RESULT_RESPONSES, problem_responses
@@ -22,7 +22,7 @@ router = APIRouter()
 RESPOND_ASYNC = "respond-async"  # RFC 7240, section 4.1
 
 
-async def get_output(
+async def get_options(
     request: Request,
     enhancing_label: Annotated[
         EnhancingLabel, Query(description="label number of the enhancing tumour: 4 (BraTS until 2022) or 3 (from 2023)")
@@ -30,17 +30,20 @@ async def get_output(
     probabilities: Annotated[
         bool, Query(description="whether the zip also contains a probability map of each region")
     ] = False,
-) -> Output:
+    trust_names: Annotated[
+        bool, Query(description="whether to segment a case even if its images certainly have wrong names")
+    ] = False,
+) -> Options:
     """What the query parameters ask for."""
-    for name in ("enhancing_label", "probabilities"):
+    for name in ("enhancing_label", "probabilities", "trust_names"):
         _check_single("query", name, request.query_params.getlist(name))
-    return Output(enhancing_label, with_probabilities=probabilities)
+    return Options(enhancing_label, probabilities, trust_names)
 
 
 async def get_new_job(
     caller: SegmentCaller,
     request: Request,
-    output: Annotated[Output, Depends(get_output)],
+    options: Annotated[Options, Depends(get_options)],
     prefer: Annotated[
         list[str],
         Header(
@@ -57,7 +60,7 @@ async def get_new_job(
     _check_single("header", "Idempotency-Key", request.headers.getlist("Idempotency-Key"))
     preferences = [preference.partition(";")[0].strip().lower() for preference in ",".join(prefer).split(",")]
     is_async = RESPOND_ASYNC in preferences
-    return new_job(output, is_async=is_async, owner=caller.key_id, idempotency_key=idempotency_key)
+    return new_job(options, is_async=is_async, owner=caller.key_id, idempotency_key=idempotency_key)
 
 
 NewJob = Annotated[Job, Depends(get_new_job)]

@@ -1,6 +1,5 @@
 """Real U-Nets with known answers: the weights are set by hand so that each network thresholds one modality."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 
@@ -19,24 +18,23 @@ from service.networks.unet import UNet
 
 CPU = torch.device("cpu")
 
-# Weighted sums of the phantom's intensities, and the value that they exceed inside each region.
-THRESHOLDS: Mapping[Region, tuple[Mapping[Modality, float], float]] = {
-    Region.WT: ({Modality.FLAIR: 1}, 500.5),
-    Region.TC: ({Modality.FLAIR: 1, Modality.T1: -2}, 215.5),  # misses a part of ET, which fusion must add
-    Region.ET: ({Modality.T1GD: 1}, 560.5),
+# Intensities of the phantom between the tissue inside a region and around it: inside is brighter, in T1 darker.
+THRESHOLDS = {
+    Region.WT: (Modality.FLAIR, +1, 500.5),
+    Region.TC: (Modality.T1, -1, 245.5),  # also true in the ventricles, where nesting must remove it
+    Region.ET: (Modality.T1GD, +1, 560.5),
 }
 
 
-def threshold_network(weights: Mapping[Modality, float], threshold: float) -> UNet:
-    """A U-Net of width 1 and depth 1 with foreground where the weighted sum of modalities exceeds the threshold."""
+def threshold_network(modality: Modality, sign: int, threshold: float) -> UNet:
+    """A U-Net of width 1 and depth 1 with foreground where sign * (intensity - threshold) is positive."""
     network = UNet(out_channels=2, width=1, depth=1)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
         first, first_norm, _, second, second_norm, _ = network.enter
-        for modality, weight in weights.items():
-            first.weight[0, list(Modality).index(modality), 1, 1] = weight
-        first_norm.bias.fill_(-threshold)
+        first.weight[0, list(Modality).index(modality), 1, 1] = sign
+        first_norm.bias.fill_(-sign * threshold)
         decoder = network.up[0].convolve
         for convolution in (second, decoder[0], decoder[3]):
             convolution.weight[0, 0, 1, 1] = 1  # pass the feature of the skip connection through unchanged
@@ -72,15 +70,11 @@ def make_card(*regions: Region, **changes: object) -> ModelCard:
 
 def known_model(images: dict[str, Volume]) -> Model:
     """Three networks that threshold these images of the phantom at `THRESHOLDS`, after normalisation."""
-    brain = np.any([images[name].voxels != 0 for name in Modality], axis=0)
-    inside = {name: images[name].voxels[brain].astype(np.float64) for name in Modality}
     checkpoints = []
-    for region, (weights, threshold) in THRESHOLDS.items():
-        # The network sees (intensity - mean) / deviation of each modality.
-        of_normalised = {name: weight * inside[name].std() for name, weight in weights.items()}
-        network = threshold_network(
-            of_normalised, threshold - sum(weight * inside[name].mean() for name, weight in weights.items())
-        )
+    for region, (modality, sign, intensity) in THRESHOLDS.items():
+        brain = np.any([images[name].voxels != 0 for name in Modality], axis=0)
+        inside = images[modality].voxels[brain].astype(np.float64)
+        network = threshold_network(modality, sign, (intensity - inside.mean()) / inside.std())
         checkpoints.append(Checkpoint(place(network, CPU), make_card(region)))
     return Model(tuple(checkpoints), CPU)
 
@@ -90,7 +84,7 @@ class GatedNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = threshold_network({Modality.FLAIR: 1}, 2)
+        self.network = threshold_network(Modality.FLAIR, 1, 2)
         self.forward_passes = 0
         self._open, self._entered = Event(), Event()
 
@@ -127,17 +121,15 @@ def threshold_masks(images: dict[str, Volume]) -> dict[Region, np.ndarray]:
     """The foreground of each known network, computed without it and before nesting."""
     brain = np.any([images[name].voxels != 0 for name in Modality], axis=0)
     return {
-        region: (sum(weight * images[name].voxels for name, weight in weights.items()) > threshold) & brain
-        for region, (weights, threshold) in THRESHOLDS.items()
+        region: (sign * images[modality].voxels > sign * intensity) & brain
+        for region, (modality, sign, intensity) in THRESHOLDS.items()
     }
 
 
 def known_masks(images: dict[str, Volume]) -> dict[Region, np.ndarray]:
-    """The masks of the known model: TC extended by ET, and WT by both, in the slices with WT."""
+    """The masks of the known model: within WT, TC extended by ET."""
     whole, core, enhancing = threshold_masks(images).values()
-    slices = whole.any(axis=(0, 1))
-    core, enhancing = (core | enhancing) & slices, enhancing & slices
-    return {Region.WT: whole | core, Region.TC: core, Region.ET: enhancing}
+    return {Region.WT: whole, Region.TC: (core | enhancing) & whole, Region.ET: enhancing & whole}
 
 
 def centroid_mm(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
