@@ -117,9 +117,6 @@ class ModelCard(WireModel):
     flip_tta: bool = Field(
         description="flip test-time augmentation: whether predictions on the slice and its mirror image are averaged"
     )
-    threshold: Mapping[str, float] = Field(
-        description="by region: the probability above which a voxel belongs to it; 0.5 for the others"
-    )
     min_self_dice: Mapping[str, float] = Field(
         description="by region: a mask becomes empty if the Dice that the network's probabilities imply is lower"
     )

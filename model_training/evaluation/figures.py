@@ -103,7 +103,7 @@ def draw_quality(assessments: Mapping[Region, Assessment], path: Path) -> None:
         axis.plot(*np.transpose(assessment.terciles), "o", color="#377eb8", label="mean of a third of the cases")
         axis.set(title=region, xlabel="predicted Dice", xlim=(0, 1), ylim=(-0.02, 1.02), aspect="equal")
     axes[0, 0].set_ylabel("true Dice")
-    axes[0, 0].legend(loc="upper left", fontsize="x-small")
+    axes[0, -1].legend(loc="lower left", fontsize="x-small")
     _save(figure, path)
 
 
