@@ -29,6 +29,7 @@ def test_nested_masks_are_unchanged():
 def test_the_order_of_the_masks_does_not_matter():
     masks = {ET: row(0, 1, 1), WT: row(1, 1, 0), TC: row(1, 0, 0)}
     fused, changed = fuse(masks)
+    assert list(fused) == [ET, WT, TC]  # as given
     assert np.array_equal(fused[TC], row(1, 1, 0))
     assert changed == 2
 

@@ -22,7 +22,7 @@ def fuse(masks: RegionMasks) -> tuple[dict[Region, Mask], int]:
     for region in inside_out:
         fused[region] = inner = (masks[region] | inner) & outermost
         changed += int(np.count_nonzero(inner ^ masks[region]))
-    return fused, changed
+    return {region: fused[region] for region in masks}, changed
 
 
 def slices_with(mask: Mask) -> NDArray[np.intp]:
