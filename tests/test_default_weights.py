@@ -1,10 +1,17 @@
 """The bundled weights: complete, described by their model cards, and able to find a tumour."""
 
+import json
+from dataclasses import astuple
+from pathlib import Path
+
 import pytest
 import torch
 
+from model_training.evaluation.evaluate import read_evaluation
+from model_training.evaluation.quality import fit_quality
 from service.imaging.labels import Region
 from service.networks.checkpoints import load_model
+from service.networks.modality_network import BUNDLED as MODALITY_WEIGHTS
 from service.segmentation.pipeline import segment
 from service.settings import DEFAULT_WEIGHTS
 
@@ -38,3 +45,21 @@ def test_training_cases_and_scored_cases_are_disjoint(default_model):
 def test_the_default_weights_find_the_tumour_of_the_phantom(default_model, phantom_files):
     scores = segment(phantom_files, default_model).scores
     assert scores[Region.WT].dice > 0.7
+
+
+def test_every_region_has_a_quality_estimate(default_model):
+    assert {region: fit.cases for region, fit in default_model.quality.items()} == {"WT": 30, "TC": 30, "ET": 24}
+
+
+def test_the_quality_estimate_is_the_one_fitted_on_the_published_cases(default_model):
+    evaluation = read_evaluation(Path(__file__).parents[1] / "docs" / "quality_cases.json")
+    for region, fit in default_model.quality.items():
+        fitted = fit_quality(evaluation, region)
+        assert astuple(fitted)[:4] == pytest.approx(astuple(fit)[:4], abs=1e-3)
+        assert (fitted.volume_ml, fitted.cases) == (fit.volume_ml, fit.cases)
+
+
+def test_the_modality_network_has_a_card():
+    card = json.loads(MODALITY_WEIGHTS.with_suffix(".json").read_text())
+    assert len(card["cases"].split(", ")) == 44
+    assert "Research use only" in card["licence"]
