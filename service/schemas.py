@@ -29,9 +29,9 @@ class Scores(WireModel):
 class Quality(WireModel):
     """The Dice that a region is likely to reach, estimated without a ground truth."""
 
-    predicted_dice: float
-    low: float = Field(description="10th percentile: in one of ten cases the true Dice is lower")
-    high: float = Field(description="90th percentile: in one of ten cases the true Dice is higher")
+    predicted_dice: float = Field(description="the Dice that an expert's mask would probably give, from 0 to 1")
+    low: float = Field(description="lower end of the interval that contains the true Dice in most cases")
+    high: float = Field(description="upper end of that interval")
 
 
 class RegionReport(WireModel):
@@ -99,8 +99,10 @@ class QualityFit(WireModel):
     slope: float
     low_residual: float = Field(description="10th percentile of the error, as a logit")
     high_residual: float = Field(description="90th percentile of the error, as a logit")
-    volume_ml: tuple[float, float] = Field(description="smallest and largest predicted volume of those cases")
-    cases: int
+    volume_ml: tuple[float, float] = Field(
+        description="smallest and largest predicted volume of the cases it was fitted on"
+    )
+    cases: int = Field(description="number of segmentations that it was fitted on")
 
 
 class ModelCard(WireModel):

@@ -21,6 +21,7 @@ from service.imaging.case import Modality
 from service.imaging.labels import BACKGROUND, Region, RegionMasks, region_masks
 from service.networks.model import Model
 from service.segmentation.predict import predict_masks
+from service.segmentation.review import MIN_PREDICTED_DICE
 
 COLOURS = {Region.WT: "#4daf4a", Region.TC: "#ffd92f", Region.ET: "#e41a1c"}
 COPIES_SHOWN = 5
@@ -95,15 +96,22 @@ def _curve(axis: Axes, entries: Sequence[Mapping[str, Any]], key: str, label: st
 
 
 def draw_quality(assessments: Mapping[Region, Assessment], path: Path) -> None:
-    """Reliability of the quality estimate: predicted against true Dice of each case, and the means of the terciles."""
+    """Reliability of the quality estimate: predicted against true Dice of each case, and the means of thirds."""
     figure, axes = _panels(1, len(assessments))
     for axis, (region, assessment) in zip(axes[0], assessments.items(), strict=True):
         axis.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+        axis.axvline(MIN_PREDICTED_DICE, color="grey", linewidth=0.8, linestyle="dashed", label="limit for a review")
         axis.plot(assessment.predicted, assessment.true, ".", color="black", alpha=0.5, label="a case")
         axis.plot(*np.transpose(assessment.terciles), "o", color="#377eb8", label="mean of a third of the cases")
-        axis.set(title=region, xlabel="predicted Dice", xlim=(0, 1), ylim=(-0.02, 1.02), aspect="equal")
+        axis.set(
+            title=f"{region}, {len(assessment.true)} cases",
+            xlabel="predicted Dice",
+            xlim=(0, 1),
+            ylim=(-0.02, 1.02),
+            aspect="equal",
+        )
     axes[0, 0].set_ylabel("true Dice")
-    axes[0, -1].legend(loc="lower left", fontsize="x-small")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncol=3)
     _save(figure, path)
 
 

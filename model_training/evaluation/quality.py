@@ -36,16 +36,17 @@ class Assessment:
 
 def fit_quality(evaluation: Evaluation, region: Region) -> QualityFit:
     """Fit the estimate of a region on the cases in which it was found. Raises ValueError for fewer than MIN_CASES."""
-    return _fit(_found(evaluation, region))
+    _, results = _found(evaluation, region)
+    return _fit(results)
 
 
 def assess_quality(evaluation: Evaluation, region: Region) -> Assessment:
     """Predict each case by a fit to all others, and compare with the true Dice. Raises like `fit_quality`."""
-    results = _found(evaluation, region)
-    estimates = [
-        estimate_quality(_fit(results[:left_out] + results[left_out + 1 :]), result.self_dice)
-        for left_out, result in enumerate(results)
-    ]
+    names, results = _found(evaluation, region)
+    estimates = []
+    for name, result in zip(names, results, strict=True):  # a case may occur twice, segmented by different networks
+        others = [other for other_name, other in zip(names, results, strict=True) if other_name != name]
+        estimates.append(estimate_quality(_fit(others), result.self_dice))
     predicted = np.array([estimate.predicted_dice for estimate in estimates])
     true = np.array([result.scores.dice for result in results])
     is_within = [e.low <= dice <= e.high for e, dice in zip(estimates, true, strict=True)]
@@ -77,11 +78,12 @@ def print_assessment(region: Region, assessment: Assessment) -> None:
     )
 
 
-def _found(evaluation: Evaluation, region: Region) -> list[RegionResult]:
-    results = [case.regions[region] for case in evaluation.cases if case.regions[region].volume_ml > 0]
-    if len(results) < MIN_CASES:
-        raise ValueError(f"quality: expected at least {MIN_CASES} cases with {region}, found {len(results)}")
-    return results
+def _found(evaluation: Evaluation, region: Region) -> tuple[list[str], list[RegionResult]]:
+    """Names and results of the cases in which the region was found."""
+    found = [(case.name, case.regions[region]) for case in evaluation.cases if case.regions[region].volume_ml > 0]
+    if len(found) < MIN_CASES:
+        raise ValueError(f"quality: expected at least {MIN_CASES} cases with {region}, found {len(found)}")
+    return [name for name, _ in found], [result for _, result in found]
 
 
 def _fit(results: list[RegionResult]) -> QualityFit:

@@ -25,6 +25,7 @@ from service.segmentation.review import reasons_for_review
 from service.segmentation.slices import AxialSlices
 
 MAX_BRAIN_ML = 2500  # more than any human brain with its fluid; a head with its skull exceeds it
+NOT_SKULL_STRIPPED = "The scan is probably not skull-stripped, which the networks require; do not trust the masks."
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ def finish(
         qualities = _qualities(prediction, fits, volumes_ml)
         changed_ml = prediction.voxels_changed_by_nesting * context.brain.grid.voxel_ml
         reasons = [context.contradiction.text] if context.contradiction else []
+        if context.brain.brain_ml > MAX_BRAIN_ML:
+            reasons.append(NOT_SKULL_STRIPPED)
         reasons += reasons_for_review(labels, volumes_ml, qualities, fits, changed_ml)
     return Segmentation(
         Volume(labels, context.grid.affine),
@@ -180,7 +183,7 @@ def _warnings(brain: BrainBox, prediction: Prediction) -> tuple[str, ...]:
     if brain.brain_ml > MAX_BRAIN_ML:
         warnings.append(
             f"The background is not zero: {brain.brain_ml:.0f} ml have a non-zero intensity, more than any brain. "
-            "The scan is probably not skull-stripped, which the networks require; do not trust the masks."
+            f"{NOT_SKULL_STRIPPED}"
         )
     if prediction.degraded:
         warnings.append("Device memory ran out: the case was finished in smaller batches or on the CPU, more slowly.")

@@ -31,7 +31,7 @@ async def get_options(
         bool, Query(description="whether the zip also contains a probability map of each region")
     ] = False,
     trust_names: Annotated[
-        bool, Query(description="whether to segment a case even if its images certainly have wrong names")
+        bool, Query(description="whether to segment a case even if its images seem to have wrong names")
     ] = False,
 ) -> Options:
     """What the query parameters ask for."""
