@@ -6,6 +6,7 @@ from tiny import FIRST_SLICES, ONE_NETWORK, change
 
 from model_training.cross_validate import cross_validate, merge
 from model_training.evaluation.evaluate import CaseResult, Evaluation, read_evaluation
+from model_training.training.train import NetworkTrainer
 from service.networks.checkpoints import load_model
 
 RECIPE = change(ONE_NETWORK, "training", epochs=1)
@@ -53,18 +54,23 @@ def test_the_evaluation_of_all_folds_is_written(whole, out):
 
 
 def test_a_second_call_neither_trains_nor_evaluates(whole, run, out, monkeypatch):
-    for name in ("train", "evaluate"):
-        monkeypatch.setattr(f"model_training.cross_validate.{name}", lambda *_: pytest.fail("this fold is finished"))
+    monkeypatch.setattr("model_training.cross_validate.evaluate", lambda *_: pytest.fail("this fold is finished"))
+    monkeypatch.setattr(NetworkTrainer, "step", lambda *_: pytest.fail("this fold is finished"))
     assert run(out) == whole
+
+
+@pytest.mark.usefixtures("whole")
+def test_another_recipe_in_the_same_folder_is_rejected(out, tiny_data, tiny_cache):
+    other = change(RECIPE, "training", seed=2)
+    with pytest.raises(ValueError, match=r"expected a run with the same recipe\.json, found another"):
+        cross_validate(other, FOLDS, tiny_data, tiny_cache, out)
 
 
 def test_an_interrupted_cross_validation_continues_with_the_unfinished_fold(whole, run, out, tmp_path, monkeypatch):
     shutil.copytree(out, tmp_path, dirs_exist_ok=True)
     (tmp_path / "2" / "evaluation.json").unlink()
-    trained = []
-    monkeypatch.setattr("model_training.cross_validate.train", lambda *arguments: trained.append(arguments[2].name))
+    monkeypatch.setattr(NetworkTrainer, "step", lambda *_: pytest.fail("the training is finished"))
     resumed = run(tmp_path)
-    assert trained == ["2"]
     assert [case.regions for case in resumed.cases] == [case.regions for case in whole.cases]
 
 
