@@ -93,6 +93,13 @@ def test_a_swapped_case_is_rejected_unless_the_names_are_trusted(phantom_files, 
     assert "T2 looks like FLAIR" in trusted.review_reasons[0]
 
 
+def test_the_names_of_a_case_with_skull_are_not_checked(phantom_files, model, monkeypatch):
+    checked = replace(model, modality_network=ModalityNetwork())
+    monkeypatch.setattr(pipeline, "recognise", lambda *_: CLEAR[[0, 1, 3, 2]])
+    monkeypatch.setattr(pipeline, "MAX_BRAIN_ML", 1)
+    assert segment(phantom_files, checked).review_reasons[0].startswith("The scan is probably not skull-stripped")
+
+
 def test_a_doubtful_name_leads_to_a_review(phantom_files, model, monkeypatch):
     checked = replace(model, modality_network=ModalityNetwork())
     monkeypatch.setattr(pipeline, "recognise", lambda *_: CLEAR[MISTAKES["T1 in place of T1Gd"][0]])

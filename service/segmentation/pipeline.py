@@ -139,7 +139,7 @@ def finish(
 
 
 def _check_names(model: Model, case: NormalisedCase, options: Options) -> Contradiction | None:
-    if model.modality_network is None:
+    if model.modality_network is None or case.brain.brain_ml > MAX_BRAIN_ML:  # it only knows brains without skull
         return None
     found = find_contradiction(recognise(model.modality_network, case.intensities))
     if found and found.is_certain and not options.trust_names:
