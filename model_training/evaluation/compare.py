@@ -18,10 +18,11 @@ def print_comparison(before: Evaluation, after: Evaluation) -> None:
 
     Only the cases in both count. Raises ValueError if there are fewer than two.
     """
-    names = sorted(_dice(before).keys() & _dice(after).keys())
+    dice_before, dice_after = _dice(before), _dice(after)
+    names = sorted(dice_before.keys() & dice_after.keys())
     if len(names) < 2:
         raise ValueError(f"evaluations: expected at least two cases in common, found {len(names)}")
-    a, b = (np.array([_dice(evaluation)[name] for name in names]) for evaluation in (before, after))  # (cases, 3)
+    a, b = (np.array([dice[name] for name in names]) for dice in (dice_before, dice_after))  # (cases, 3)
     print(f"{len(names)} cases     before   after    difference (95 % interval)")
     for title, x, y in [*zip(Region, a.T, b.T, strict=True), ("mean", a.mean(axis=1), b.mean(axis=1))]:
         low, high = bootstrap_interval(y - x)

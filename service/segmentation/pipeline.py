@@ -122,7 +122,7 @@ def finish(
         qualities = _qualities(prediction, fits, volumes_ml)
         changed_ml = prediction.voxels_changed_by_nesting * context.brain.grid.voxel_ml
         reasons = [context.contradiction.text] if context.contradiction else []
-        if context.brain.brain_ml > MAX_BRAIN_ML:
+        if _has_skull(context.brain):
             reasons.append(NOT_SKULL_STRIPPED)
         reasons += reasons_for_review(labels, volumes_ml, qualities, fits, changed_ml)
     return Segmentation(
@@ -138,8 +138,13 @@ def finish(
     )
 
 
+def _has_skull(brain: BrainBox) -> bool:
+    """Whether the scan is probably not skull-stripped."""
+    return brain.brain_ml > MAX_BRAIN_ML
+
+
 def _check_names(model: Model, case: NormalisedCase, options: Options) -> Contradiction | None:
-    if model.modality_network is None or case.brain.brain_ml > MAX_BRAIN_ML:  # it only knows brains without skull
+    if model.modality_network is None or _has_skull(case.brain):  # it only knows brains without skull
         return None
     found = find_contradiction(recognise(model.modality_network, case.intensities))
     if found and found.is_certain and not options.trust_names:
@@ -180,7 +185,7 @@ def _qualities(
 
 def _warnings(brain: BrainBox, prediction: Prediction) -> tuple[str, ...]:
     warnings = []
-    if brain.brain_ml > MAX_BRAIN_ML:
+    if _has_skull(brain):
         warnings.append(
             f"The background is not zero: {brain.brain_ml:.0f} ml have a non-zero intensity, more than any brain. "
             f"{NOT_SKULL_STRIPPED}"

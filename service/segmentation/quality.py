@@ -13,7 +13,7 @@ SMALLEST = 0.001  # self-Dice is kept this far from 0 and 1, where its logit is 
 
 @dataclass(frozen=True)
 class Quality:
-    """The predicted Dice of a region, and the interval that contains the true one in four of five cases."""
+    """The predicted Dice of a region, and the interval that contains the true one in most cases."""
 
     predicted_dice: float
     low: float  # 10th percentile
@@ -32,7 +32,7 @@ def self_dice(probability: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
 
 
 def estimate_quality(fit: QualityFit, found_self_dice: float) -> Quality:
-    """Correct a self-Dice by a regression that was fitted on cases with ground truth (see `model_training.quality`)."""
+    """Correct a self-Dice by a regression that was fitted on cases with ground truth (`model_training quality`)."""
     position = fit.intercept + fit.slope * logit(np.clip(found_self_dice, SMALLEST, 1 - SMALLEST))
     predicted, low, high = expit(position + np.array([0.0, fit.low_residual, fit.high_residual])).tolist()
     return Quality(predicted, low, high)
