@@ -7,7 +7,7 @@ from scipy import ndimage
 from tiny import RECIPE, change
 from torch.nn import functional
 
-from model_training.augmentation import INTENSITY, augment, crop_or_pad
+from model_training.augmentation import INTENSITY, augment
 from model_training.augmentation.random_streams import RandomStreams, stream_seed
 from model_training.augmentation.spatial import (
     ELASTIC_ALPHA,
@@ -21,6 +21,7 @@ from model_training.augmentation.spatial import (
     random_sampling_grid,
 )
 from model_training.augmentation.transplant import transplant
+from service.networks.crop import crop_or_pad
 
 PATCH_SIZE = (48, 64)
 TABLE_I = change(RECIPE, "augmentation", spatial=True, elastic=True, contrast=0).augmentation

@@ -5,7 +5,7 @@ import gzip
 import nibabel as nib
 import numpy as np
 import pytest
-from support.api import ASYNC, open_answer, read_problem, wait_for_job
+from support.api import ASYNC, open_answer, post_case, read_problem, wait_for_job
 from support.known_networks import threshold_masks
 
 from service.imaging.labels import Region
@@ -21,7 +21,7 @@ MAPS = {
 
 
 def post(client, body, query="?probabilities=true", **headers):
-    return client.post(f"/segment{query}", files={"file": ("case.zip", body)}, headers=headers)
+    return post_case(client, body, query, **headers)
 
 
 def read_maps(answer) -> dict[Region, nib.Nifti1Image]:

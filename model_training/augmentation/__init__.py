@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from torch import Tensor
-from torch.nn import functional
 
 from model_training.augmentation import intensity
 from model_training.augmentation.random_streams import RandomStreams
 from model_training.augmentation.spatial import interpolate, random_sampling_grid
 from model_training.recipe import Augmentation
 from service.imaging.case import Modality
+from service.networks.crop import crop_or_pad
 
 INTENSITY: dict[str, Callable[[Tensor, RandomStreams], Tensor]] = {
     "blur": intensity.blur,
@@ -40,14 +40,3 @@ def augment(
         if selected.any():
             stacks[selected] = change(stacks[selected], streams.select(selected))
     return stacks.flatten(1, 2), labels
-
-
-def crop_or_pad(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
-    """Crop images (B, C, Y, X) to the central patch (H, W), with zero padding if the patch is larger."""
-    (top, bottom), (left, right) = (_margins(*lengths) for lengths in zip(images.shape[-2:], patch_size, strict=True))
-    return functional.pad(images, (left, right, top, bottom))
-
-
-def _margins(length: int, patch_length: int) -> tuple[int, int]:
-    before = (patch_length - length) // 2
-    return before, patch_length - length - before

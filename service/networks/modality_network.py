@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from service.imaging.case import Modality
+from service.networks.crop import crop_or_pad
 from service.networks.errors import WeightsError
 
 BUNDLED = Path(__file__).parents[1] / "weights" / "modalities" / "modalities.safetensors"
@@ -57,9 +58,7 @@ def middle_slices(intensities: NDArray[np.floating[Any]], count: int = SLICES) -
     first, last = (share * (depth - 1) for share in MIDDLE)
     indices = np.linspace(first, last, count).round().astype(int)
     slices = torch.from_numpy(np.ascontiguousarray(intensities[..., indices].transpose(3, 0, 2, 1), np.float32))
-    margins = [(wanted - length) for wanted, length in zip(SLICE_SIZE, slices.shape[-2:], strict=True)]
-    (top, left), (bottom, right) = ([margin // 2 for margin in margins], [margin - margin // 2 for margin in margins])
-    return functional.pad(slices, (left, right, top, bottom))
+    return crop_or_pad(slices, SLICE_SIZE)
 
 
 def single_modality_inputs(slices: Tensor) -> Tensor:

@@ -24,9 +24,9 @@ LEAK = re.compile(r"(^|[\s'\"])/|\.py\b|Traceback|phantom")  # a path, a traceba
 Client = httpx2.Client | TestClient
 
 
-def post_case(client: Client, body: bytes, **headers: str) -> httpx2.Response:
+def post_case(client: Client, body: bytes, query: str = "", **headers: str) -> httpx2.Response:
     """Send a zipped case to POST /segment."""
-    return client.post("/segment", files={"file": ("case.zip", body)}, headers=headers)
+    return client.post(f"/segment{query}", files={"file": ("case.zip", body)}, headers=headers)
 
 
 def submit_case(client: Client, body: bytes, **headers: str) -> str:
