@@ -70,7 +70,9 @@ def find_mask(probability: NDArray[np.uint8], card: ModelCard, region: Region) -
     In a patient without enhancing tumour, the few voxels predicted as such are most often a vessel, and uncertain.
     """
     mask = probability >= HALF
-    return mask & (self_dice(probability, mask) >= card.min_self_dice.get(region, 0.0))
+    if region not in card.min_self_dice:
+        return mask
+    return mask & (self_dice(probability, mask) >= card.min_self_dice[region])
 
 
 def axial_slices(model: Model, intensities: NDArray[np.floating[Any]]) -> AxialSlices:

@@ -26,7 +26,8 @@ def self_dice(probability: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
     2 x (sum of the probabilities in the mask) / (voxels of the mask + sum of all probabilities). Networks are
     overconfident, so it is far too high; but it ranks cases as the true Dice does.
     """
-    everywhere, within = (int(values.sum(dtype=np.int64)) / 255 for values in (probability, probability[mask]))
+    everywhere = int(probability.sum(dtype=np.int64)) / 255
+    within = int(probability.sum(where=mask, dtype=np.int64)) / 255
     size = int(np.count_nonzero(mask)) + everywhere
     return 2 * within / size if size else 0.0
 
