@@ -85,6 +85,9 @@ def _add_cross_validate(subparsers: "Subparsers") -> None:
     parser.add_argument("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=2021, help="seed of the folds (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=5")
+    parser.add_argument(
+        "--initial-weights", type=Path, metavar="OUT", help="start from the weights of an earlier cross-validation"
+    )
 
 
 def _add_choose(subparsers: "Subparsers") -> None:
@@ -138,7 +141,9 @@ def _add_quality(subparsers: "Subparsers") -> None:
         "quality", help="fit the quality estimate on cases not used for training; write it to the model cards"
     )
     parser.set_defaults(command=commands.run_quality)
-    parser.add_argument("evaluation", type=Path, help="JSON file of an evaluation")
+    parser.add_argument(
+        "evaluations", type=Path, nargs="+", help="JSON file of an evaluation; further ones lack modalities"
+    )
     _add_weights(parser)
     parser.add_argument("--plot", type=Path, help="PNG file for a plot of predicted against true Dice")
 

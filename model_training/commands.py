@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from model_training import processes
-from model_training.cross_validate import cross_validate
+from model_training.cross_validate import Fold, cross_validate, with_initial_weights
 from model_training.data.prepare import Cases, open_cache, open_cases, prepare
 from model_training.data.split import SUBSETS, draw_folds, draw_split, read_split, write_split
 from model_training.evaluation.choose import choose
@@ -66,7 +66,11 @@ def run_cross_validate(arguments: Namespace) -> None:
     """Cross-validate a recipe."""
     recipe = read_recipe(find_recipe(arguments.recipe), arguments.set)
     has_enhancing = {case.name: case.has_enhancing for case in open_cases(arguments.cache)}
-    folds = draw_folds(has_enhancing, arguments.folds, arguments.seed)
+    splits = draw_folds(has_enhancing, arguments.folds, arguments.seed)
+    if arguments.initial_weights:
+        folds = with_initial_weights(splits, arguments.initial_weights)
+    else:
+        folds = [Fold(split) for split in splits]
     print_table(cross_validate(recipe, folds, arguments.data, arguments.cache, arguments.out))
 
 
@@ -113,12 +117,18 @@ def run_compare(arguments: Namespace) -> None:
 
 def run_quality(arguments: Namespace) -> None:
     """Fit, assess and record the quality estimate."""
-    evaluation = read_evaluation(arguments.evaluation)
+    evaluations = [read_evaluation(path) for path in arguments.evaluations]
+    complete = [evaluation for evaluation in evaluations if not evaluation.missing]
+    incomplete = [evaluation for evaluation in evaluations if evaluation.missing]
+    if len(complete) != 1:
+        raise ValueError(f"evaluations: expected one with all modalities, found {len(complete)}")
+    [evaluation] = complete
     model = load_model(arguments.weights, torch.device("cpu"), with_int8=False)
     assessments = {region: assess_quality(evaluation, region) for region in Region}
     for region, assessment in assessments.items():
         print_assessment(region, assessment)
-    record_quality(arguments.weights, model, {region: fit_quality(evaluation, region) for region in Region})
+    fits = {region: fit_quality(evaluation, region) for region in Region}
+    record_quality(arguments.weights, model, fits, incomplete)
     if arguments.plot:
         from model_training.evaluation import figures  # it imports matplotlib, which is slow
 

@@ -62,6 +62,7 @@ class Augmentation(StrictModel):
     bias_field: Probability = 0.0
     noise: Probability = 0.0
     blur: Probability = 0.0
+    modality_dropout: Probability = 0.0  # set one or two modalities to zero
     transplant: Probability = 0.0  # paste the tumour of another slice
 
 

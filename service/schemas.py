@@ -50,6 +50,7 @@ class InputReport(WireModel):
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     orientation: str = Field(description="direction of each array axis, such as LPS")
+    missing_modalities: tuple[str, ...] = Field(description="the modalities that were segmented without; usually none")
 
 
 class ModelIdentity(WireModel):
@@ -105,6 +106,15 @@ class QualityFit(WireModel):
     cases: int = Field(description="number of segmentations that it was fitted on")
 
 
+class MeasuredDice(WireModel):
+    """The Dice of a region that was measured on cases that the networks were not trained on."""
+
+    mean: float
+    low: float = Field(description="10th percentile")
+    high: float = Field(description="90th percentile")
+    cases: int
+
+
 class ModelCard(WireModel):
     """What one checkpoint is and where it comes from."""
 
@@ -123,6 +133,10 @@ class ModelCard(WireModel):
         description="by region: a mask becomes empty if the Dice that the network's probabilities imply is lower"
     )
     quality: Mapping[str, QualityFit] = Field(description="by region: how its Dice is predicted")
+    max_missing: int = Field(description="so many of the four modalities may be missing (allow_missing)")
+    dice_without: Mapping[str, Mapping[str, MeasuredDice]] = Field(
+        description="by region and missing modalities: the Dice measured in such cases"
+    )
     licence: str
     attribution: str
     intended_use: str

@@ -3,8 +3,10 @@ import pytest
 
 from service.imaging.case import (
     GROUND_TRUTH,
+    Case,
     Modality,
     assign_roles,
+    check_complete,
     check_distinct,
     is_nifti_name,
     read_case,
@@ -40,8 +42,34 @@ def test_other_file_names_are_ignored():
 
 
 def test_a_missing_modality_is_named_with_those_found():
-    with pytest.raises(ModalityError, match=r"^T1Gd, FLAIR: missing; found T1, T2, ground truth\."):
-        assign_roles(["t1.nii", "t2.nii", "seg.nii"])
+    images = images_with()
+    case = Case({name: images[name] for name in (Modality.T1, Modality.T2)}, ground_truth=images[Modality.T1])
+    assert case.missing == (Modality.T1GD, Modality.FLAIR)
+    with pytest.raises(
+        ModalityError, match=r"^T1Gd, FLAIR: missing; found T1, T2, ground truth\. The last .* A hint\.$"
+    ):
+        check_complete(case, hint=" A hint.")
+
+
+def test_files_without_any_modality_are_an_error():
+    with pytest.raises(ModalityError, match=r"^T1, T1Gd, T2, FLAIR: missing; found ground truth\."):
+        assign_roles(["seg.nii", "scan.nii"])
+    with pytest.raises(ModalityError, match=r"found none of the modalities\."):
+        assign_roles([])
+
+
+def test_a_case_is_read_without_its_missing_modalities():
+    files = files_with(Volume(np.ones((3, 4, 5), np.uint8), np.eye(4)))
+    case = read_case({name: files[name] for name in ("flair.nii", "t1ce.nii")})
+    assert list(case.images) == [Modality.T1GD, Modality.FLAIR]
+    assert case.grid.shape == (3, 4, 5)
+
+
+def test_grids_are_compared_with_the_first_modality_present():
+    files = files_with(Volume(np.ones((3, 4, 6), np.uint8), np.eye(4)))
+    del files["t1.nii"]
+    with pytest.raises(GeometryError, match=r"FLAIR: expected the shape of T1Gd, \(3, 4, 5\), found \(3, 4, 6\)"):
+        read_case(files)
 
 
 def test_a_duplicate_modality_is_named():

@@ -4,15 +4,15 @@ import pytest
 from support.known_networks import CPU
 from tiny import FIRST_SLICES, ONE_NETWORK, change
 
-from model_training.cross_validate import cross_validate, merge
+from model_training.cross_validate import Fold, cross_validate, merge
 from model_training.evaluation.evaluate import CaseResult, Evaluation, read_evaluation
 from model_training.training.train import NetworkTrainer
 from service.networks.checkpoints import load_model
 
 RECIPE = change(ONE_NETWORK, "training", epochs=1)
 FOLDS = [
-    {"train": ["one", "four"], "validation": [], "test": ["three", "two"]},
-    {"train": ["two", "three"], "validation": [], "test": ["four", "one"]},
+    Fold({"train": ["one", "four"], "validation": [], "test": ["three", "two"]}),
+    Fold({"train": ["two", "three"], "validation": [], "test": ["four", "one"]}),
 ]
 
 
@@ -42,10 +42,10 @@ def test_every_case_is_evaluated_once(whole):
 def test_a_case_is_evaluated_by_the_network_that_was_not_trained_on_it(whole, out):
     for number, fold in enumerate(FOLDS, start=1):
         model = load_model(out / str(number) / "weights", CPU)
-        assert model.checkpoints[0].card.training["cases"] == fold["train"]
+        assert model.checkpoints[0].card.training["cases"] == fold.split["train"]
         evaluation = read_evaluation(out / str(number) / "evaluation.json")
         assert evaluation.sha256 == model.sha256
-        assert [case.name for case in evaluation.cases] == fold["test"]
+        assert [case.name for case in evaluation.cases] == fold.split["test"]
         assert all(case in whole.cases for case in evaluation.cases)
 
 

@@ -13,6 +13,7 @@ from model_training.modalities import (
 )
 from service.imaging.case import Modality, read_case
 from service.imaging.errors import ModalityError
+from service.imaging.normalise import normalise
 from service.networks.errors import WeightsError
 from service.networks.modality_network import (
     ModalityNetwork,
@@ -21,7 +22,7 @@ from service.networks.modality_network import (
     recognise,
     single_modality_inputs,
 )
-from service.segmentation import pipeline
+from service.segmentation import checks
 from service.segmentation.modalities import find_contradiction
 from service.segmentation.options import Options
 from service.segmentation.pipeline import prepare, segment
@@ -86,7 +87,7 @@ def test_recognised_probabilities_sum_to_one():
 
 def test_a_swapped_case_is_rejected_unless_the_names_are_trusted(phantom_files, model, monkeypatch):
     checked = replace(model, modality_network=ModalityNetwork())
-    monkeypatch.setattr(pipeline, "recognise", lambda *_: CLEAR[[0, 1, 3, 2]])
+    monkeypatch.setattr(checks, "recognise", lambda *_: CLEAR[[0, 1, 3, 2]])
     with pytest.raises(ModalityError, match=r"T2 looks like FLAIR, FLAIR looks like T2\. .*\?trust_names=true"):
         prepare(read_case(phantom_files), checked)
     trusted = segment(phantom_files, checked, Options(trust_names=True))
@@ -95,14 +96,14 @@ def test_a_swapped_case_is_rejected_unless_the_names_are_trusted(phantom_files, 
 
 def test_the_names_of_a_case_with_skull_are_not_checked(phantom_files, model, monkeypatch):
     checked = replace(model, modality_network=ModalityNetwork())
-    monkeypatch.setattr(pipeline, "recognise", lambda *_: CLEAR[[0, 1, 3, 2]])
-    monkeypatch.setattr(pipeline, "MAX_BRAIN_ML", 1)
+    monkeypatch.setattr(checks, "recognise", lambda *_: CLEAR[[0, 1, 3, 2]])
+    monkeypatch.setattr(checks, "MAX_BRAIN_ML", 1)
     assert segment(phantom_files, checked).review_reasons[0].startswith("The scan is probably not skull-stripped")
 
 
 def test_a_doubtful_name_leads_to_a_review(phantom_files, model, monkeypatch):
     checked = replace(model, modality_network=ModalityNetwork())
-    monkeypatch.setattr(pipeline, "recognise", lambda *_: CLEAR[MISTAKES["T1 in place of T1Gd"][0]])
+    monkeypatch.setattr(checks, "recognise", lambda *_: CLEAR[MISTAKES["T1 in place of T1Gd"][0]])
     assert "T1 without contrast agent" in segment(phantom_files, checked).review_reasons[0]
 
 
@@ -129,5 +130,5 @@ def test_damaged_weights_are_rejected(tmp_path):
 
 def test_the_bundled_network_accepts_the_phantom(phantom_files):
     case = read_case(phantom_files)
-    found = recognise(load_modality_network(), pipeline.normalise(case.images).intensities)
+    found = recognise(load_modality_network(), normalise(case.images).intensities)
     assert find_contradiction(found) is None

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -13,9 +14,10 @@ from model_training.evaluation.quality import (
     print_assessment,
     record_quality,
 )
+from service.imaging.case import Modality
 from service.imaging.labels import Region
 from service.networks.checkpoints import load_model
-from service.networks.model_card import QualityFit
+from service.networks.model_card import MeasuredDice, QualityFit
 from service.segmentation.measure import Scores
 from service.segmentation.quality import estimate_quality
 
@@ -153,11 +155,16 @@ def test_fits_are_recorded_on_the_model_cards_and_the_weights_do_not_change(phan
     folder = save_model(tmp_path, known_model(phantom))
     before = load_model(folder, CPU)
     fits = {region: QualityFit(-1.5, 0.8, -0.7, 0.6, (number, 99.5), 37) for number, region in enumerate(Region)}
-    record_quality(folder, before, fits)
+    incomplete = replace(evaluation_of(expit(POSITIONS), np.linspace(0.4, 0.8, 12)), missing=("T1", "T2"))
+    record_quality(folder, before, fits, [incomplete])
     after = load_model(folder, CPU)
     assert before.quality == {}
     assert after.quality == fits
     assert all(isinstance(fit, QualityFit) for fit in after.quality.values())
+    assert after.dice_without([Modality.T1]) == {}
+    measured = after.dice_without([Modality.T1, Modality.T2])
+    assert list(measured) == list(Region)
+    assert measured[Region.ET] == MeasuredDice(*(pytest.approx(dice) for dice in (0.6, 0.44, 0.76)), cases=12)
     assert [list(c.card.quality) for c in after.checkpoints] == [["WT"], ["TC"], ["ET"]]
     assert [c.card.sha256 for c in after.checkpoints] == [c.card.sha256 for c in before.checkpoints]
     assert after.sha256 == before.sha256

@@ -17,6 +17,7 @@ INTENSITY: dict[str, Callable[[Tensor, RandomStreams], Tensor]] = {
     "gamma": intensity.vary_gamma,
     "bias_field": intensity.add_bias_field,
     "contrast": intensity.vary_contrast,
+    "modality_dropout": intensity.drop_modalities,
 }
 
 

@@ -28,6 +28,9 @@ MAX_NOISE = 0.3  # standard deviations of the brain
 BLUR_RANGE = (0.5, 1.5)  # sigma in pixels
 BLUR_RADIUS = 4
 
+MAX_DROPPED = 2  # modalities
+MAX_DROPPED_SHARE = 1 / 3  # of the slices without all modalities, in which so many are missing instead of one
+
 
 def vary_contrast(slices: Tensor, streams: RandomStreams) -> Tensor:
     """Apply a random gain and offset to each modality."""
@@ -75,6 +78,13 @@ def blur(slices: Tensor, streams: RandomStreams) -> Tensor:
     images = functional.conv2d(images, kernels, padding=(0, BLUR_RADIUS), groups=len(kernels))
     images = functional.conv2d(images, kernels.mT, padding=(BLUR_RADIUS, 0), groups=len(kernels))
     return _within_brain(slices, images.view_as(slices))
+
+
+def drop_modalities(slices: Tensor, streams: RandomStreams) -> Tensor:
+    """Set one or two random modalities to zero, so that the network learns to do without them (modality dropout)."""
+    order = streams.uniform(0, 1, MODALITIES).argsort(dim=1)
+    count = torch.where(streams.bernoulli(MAX_DROPPED_SHARE), MAX_DROPPED, 1)
+    return slices * _per_modality(order >= count[:, None])
 
 
 def _per_modality(values: Tensor) -> Tensor:

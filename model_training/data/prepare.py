@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model_training.data.split import SUBSETS, Split
-from service.imaging.case import Case, assign_roles, is_nifti_name, read_case
+from service.imaging.case import Case, assign_roles, check_complete, is_nifti_name, read_case
 from service.imaging.errors import InputError, LabelError
 from service.imaging.geometry import resample_mask
 from service.imaging.labels import EnhancingLabel, label_map, region_masks
@@ -125,6 +125,7 @@ def _remove_outdated(folder: Path) -> None:
 
 
 def _cache_case(case: Case, folder: Path) -> None:
+    check_complete(case)
     if case.ground_truth is None:
         raise LabelError("Ground truth: expected one for training, found none.")
     normalised = normalise(case.images)

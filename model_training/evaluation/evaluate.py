@@ -1,7 +1,7 @@
 """Evaluation of a model on cases with ground truth, with the same pipeline as the service."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from model_training.data.prepare import find_cases, read_folder
 from model_training.data.split import Split
 from model_training.memory import peak_memory_mib
-from service.imaging.case import GROUND_TRUTH, assign_roles
+from service.imaging.case import GROUND_TRUTH, Modality, assign_roles, role_of
 from service.imaging.errors import InputError
 from service.imaging.labels import Region, region_masks
 from service.imaging.nifti import decode_nifti
@@ -21,6 +21,7 @@ from service.networks.model import Model
 from service.networks.model_card import save_card
 from service.networks.precision import precision_name
 from service.segmentation.measure import Scores
+from service.segmentation.options import Options
 from service.segmentation.pipeline import segment
 
 METRICS = ("dice", "sensitivity", "specificity", "hd95_mm")
@@ -57,17 +58,21 @@ class Evaluation:
     precision: str
     peak_memory_mib: float  # resident memory of the evaluating process, or on a GPU the memory that torch allocated
     cases: list[CaseResult]
+    missing: Sequence[str] = ()  # modalities that were withheld from the networks
 
     def of(self, subset: str) -> list[CaseResult]:
         """The cases of a subset."""
         return [case for case in self.cases if case.subset == subset]
 
 
-def evaluate(model: Model, data: Path, split: Split) -> Evaluation:
-    """Evaluate every validation and test case of a split. Raises ValueError, naming the case, if one fails."""
+def evaluate(model: Model, data: Path, split: Split, missing: Sequence[Modality] = ()) -> Evaluation:
+    """Evaluate every validation and test case of a split, without the modalities that are to be missing.
+
+    Raises ValueError, naming the case, if one fails.
+    """
     folders = find_cases(data)
     cases = [
-        _evaluate_case(model, folders.get(name, data / name), subset)
+        _evaluate_case(model, folders.get(name, data / name), subset, missing)
         for subset in EVALUATED_SUBSETS
         for name in tqdm(split[subset], desc=subset, unit="case")
     ]
@@ -78,6 +83,7 @@ def evaluate(model: Model, data: Path, split: Split) -> Evaluation:
         precision_name(model.precision),
         peak_memory_mib(model.device),
         cases,
+        missing,
     )
 
 
@@ -93,7 +99,7 @@ def read_evaluation(path: Path) -> Evaluation:
     entries = json.loads(path.read_text())
     try:
         cases = [CaseResult(**case | {"regions": _read_regions(case["regions"])}) for case in entries.pop("cases")]
-        return Evaluation(cases=cases, **entries)
+        return Evaluation(cases=cases, missing=tuple(entries.pop("missing", ())), **entries)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected the current format ({error}); run evaluate again") from error
 
@@ -125,11 +131,11 @@ def print_table(evaluation: Evaluation) -> None:
     _print_row(f"{'all':11}mean of {len(evaluation.cases)}", evaluation.cases)
 
 
-def _evaluate_case(model: Model, folder: Path, subset: str) -> CaseResult:
+def _evaluate_case(model: Model, folder: Path, subset: str, missing: Sequence[Modality]) -> CaseResult:
     try:
-        files = read_folder(folder)
+        files = {name: data for name, data in read_folder(folder).items() if role_of(name) not in missing}
         started = perf_counter()
-        segmentation = segment(files, model)
+        segmentation = segment(files, model, Options(allow_missing=bool(missing)))
         seconds = perf_counter() - started
     except (InputError, OSError) as error:
         raise ValueError(f"{folder.name}: {error}") from error

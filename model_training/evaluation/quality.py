@@ -1,6 +1,6 @@
 """Fit and assessment of the quality estimate, on cases that the networks were not trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from scipy.stats import mannwhitneyu, spearmanr
 from model_training.evaluation.evaluate import Evaluation, RegionResult
 from service.imaging.labels import Region
 from service.networks.model import Model
-from service.networks.model_card import QualityFit, save_card
+from service.networks.model_card import MeasuredDice, QualityFit, missing_key, save_card
 from service.segmentation.quality import SMALLEST, estimate_quality
 
 MIN_CASES = 10
@@ -61,11 +61,27 @@ def assess_quality(evaluation: Evaluation, region: Region) -> Assessment:
     )
 
 
-def record_quality(folder: Path, model: Model, fits: Mapping[Region, QualityFit]) -> None:
-    """Write the fits to the model cards in a model's folder; the weights do not change."""
+def record_quality(
+    folder: Path, model: Model, fits: Mapping[Region, QualityFit], incomplete: Sequence[Evaluation]
+) -> None:
+    """Write the fits, and the Dice in evaluations without all modalities, to the model cards in a model's folder."""
     for checkpoint in model.checkpoints:
-        quality = {str(region): fits[region] for region in checkpoint.card.regions}
-        save_card(folder, replace(checkpoint.card, quality=quality))
+        regions = checkpoint.card.regions
+        quality = {str(region): fits[region] for region in regions}
+        dice_without = {
+            str(region): {
+                missing_key(evaluation.missing): measure_dice(evaluation, region) for evaluation in incomplete
+            }
+            for region in regions
+        }
+        save_card(folder, replace(checkpoint.card, quality=quality, dice_without=dice_without))
+
+
+def measure_dice(evaluation: Evaluation, region: Region) -> MeasuredDice:
+    """The Dice of a region over the cases of an evaluation."""
+    dice = [case.regions[region].scores.dice for case in evaluation.cases]
+    low, high = np.percentile(dice, PERCENTILES).tolist()
+    return MeasuredDice(float(np.mean(dice)), low, high, len(dice))
 
 
 def print_assessment(region: Region, assessment: Assessment) -> None:

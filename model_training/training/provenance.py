@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from model_training.augmentation.intensity import MAX_DROPPED
 from model_training.data.prepare import Cases
 from model_training.recipe import Recipe
 from service.imaging.labels import Region
@@ -37,6 +38,7 @@ class Provenance:
             width=self.recipe.network.width,
             depth=self.recipe.network.depth,
             slice_offsets=self.recipe.network.slice_offsets,
+            max_missing=MAX_DROPPED if self.recipe.augmentation.modality_dropout else 0,
             licence=self.recipe.about.licence,
             attribution=self.recipe.about.attribution,
             intended_use=self.recipe.about.intended_use,

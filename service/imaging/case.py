@@ -1,4 +1,4 @@
-"""A case: the four modalities on one grid and, optionally, the ground truth, identified by their file names."""
+"""A case: its modalities on one grid and, optionally, the ground truth, identified by their file names."""
 
 import re
 from collections import defaultdict
@@ -43,15 +43,20 @@ ROLE_OF_SUFFIX: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Case:
-    """Four volumes (X, Y, Z) on one grid, and the ground truth's label map on the same grid."""
+    """Volumes (X, Y, Z) of the modalities on one grid, and the ground truth's label map on the same grid."""
 
-    images: Mapping[Modality, Volume]
+    images: Mapping[Modality, Volume]  # at least one, in the order of Modality
     ground_truth: Volume | None
+
+    @property
+    def missing(self) -> tuple[Modality, ...]:
+        """The modalities that the case lacks."""
+        return tuple(modality for modality in Modality if modality not in self.images)
 
     @property
     def grid(self) -> Grid:
         """The grid that all volumes share."""
-        return self.images[Modality.T1].grid
+        return next(iter(self.images.values())).grid
 
     @property
     def volumes(self) -> dict[str, Volume]:
@@ -62,7 +67,8 @@ class Case:
 
 def case_of(volumes: Mapping[str, Volume]) -> Case:
     """Make a case from a mapping of roles to volumes; the inverse of `Case.volumes`."""
-    return Case({modality: volumes[modality] for modality in Modality}, volumes.get(GROUND_TRUTH))
+    images = {modality: volumes[modality] for modality in Modality if modality in volumes}
+    return Case(images, volumes.get(GROUND_TRUTH))
 
 
 def is_nifti_name(name: str) -> bool:
@@ -84,9 +90,9 @@ def role_of(name: str) -> str | None:
 
 
 def assign_roles(names: Iterable[str]) -> dict[str, str]:
-    """File name by role: the four modalities and, if present, GROUND_TRUTH.
+    """File name by role: the modalities and, if present, GROUND_TRUTH.
 
-    Raises ModalityError if a modality is missing or a role is found more than once.
+    Raises ModalityError if there is no modality or a role is found more than once.
     """
     found: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -95,11 +101,8 @@ def assign_roles(names: Iterable[str]) -> dict[str, str]:
     for role, candidates in found.items():
         if len(candidates) > 1:
             raise ModalityError(f"{role}: expected one volume, found {len(candidates)}. Send one case at a time.")
-    if missing := [modality for modality in Modality if modality not in found]:
-        raise ModalityError(
-            f"{', '.join(missing)}: missing; found {', '.join(sorted(found)) or 'none of the modalities'}. "
-            f"The last word of a file's name, or the name of a form's part, must be {_suffixes()}."
-        )
+    if not found.keys() - {GROUND_TRUTH}:
+        raise _missing_error(Modality, found)
     return {role: name for role, [name] in found.items()}
 
 
@@ -118,11 +121,18 @@ def read_case_from(
     Raises ModalityError, MalformedImageError, OversizedImageError or GeometryError.
     """
     images = {role: open_nifti(files[name], role) for role, name in assign_roles(files).items()}
+    reference = next(modality for modality in Modality if modality in images)
     for role, image in images.items():
-        _check_same_grid(role, image.grid, images[Modality.T1].grid)
+        _check_same_grid(role, image.grid, reference, images[reference].grid)
     with ThreadPoolExecutor() as threads:
         read = threads.map(lambda image: image.read(allocate(image.name, image.size_bytes)), images.values())
         return case_of(dict(zip(images, read, strict=True)))
+
+
+def check_complete(case: Case, hint: str = "") -> None:
+    """Raise ModalityError, whose message ends with the hint, if a modality is missing."""
+    if case.missing:
+        raise _missing_error(case.missing, case.volumes, hint)
 
 
 def check_distinct(images: Mapping[Modality, Volume]) -> None:
@@ -132,12 +142,19 @@ def check_distinct(images: Mapping[Modality, Volume]) -> None:
             raise ModalityError(f"{one} and {other}: expected two different images, found the same one twice.")
 
 
-def _check_same_grid(role: str, grid: Grid, reference: Grid) -> None:
+def _missing_error(missing: Iterable[Modality], found: Iterable[str], hint: str = "") -> ModalityError:
+    return ModalityError(
+        f"{', '.join(missing)}: missing; found {', '.join(sorted(found)) or 'none of the modalities'}. "
+        f"The last word of a file's name, or the name of a form's part, must be {_suffixes()}.{hint}"
+    )
+
+
+def _check_same_grid(role: str, grid: Grid, reference_role: str, reference: Grid) -> None:
     if grid.shape != reference.shape:
-        raise GeometryError(f"{role}: expected the shape of T1, {reference.shape}, found {grid.shape}.")
+        raise GeometryError(f"{role}: expected the shape of {reference_role}, {reference.shape}, found {grid.shape}.")
     if not np.allclose(grid.affine, reference.affine, rtol=0, atol=AFFINE_TOLERANCE_MM, equal_nan=True):
         raise GeometryError(
-            f"{role}: expected the affine of T1, {reference.affine.round(4).tolist()}, "
+            f"{role}: expected the affine of {reference_role}, {reference.affine.round(4).tolist()}, "
             f"found {grid.affine.round(4).tolist()}. Register and resample the modalities to one grid."
         )
 

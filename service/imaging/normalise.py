@@ -41,20 +41,21 @@ class BrainBox:
 class NormalisedCase:
     """Normalised modalities, cropped to the brain."""
 
-    intensities: NDArray[np.float32]  # (4, X, Y, Z), zero outside the brain
+    intensities: NDArray[np.float32]  # (4, X, Y, Z), zero outside the brain and for a missing modality
     brain: BrainBox
 
 
 def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
-    """Resample the four modalities to an LPS, 1 mm grid, crop them to the brain and normalise them.
+    """Resample the modalities on one grid to an LPS, 1 mm grid, crop them to the brain and normalise them.
 
     The brain is every voxel that is not exactly zero in at least one modality. Not "above zero": interpolation leaves
     negative intensities inside real brains.
     Raises GeometryError, and IntensityError if there is no brain or a modality cannot be normalised.
     """
-    grid = working_grid(images[Modality.T1].grid)
-    not_zero = reduce(np.logical_or, (images[modality].voxels != 0 for modality in Modality))
-    brain_fraction = resample(Volume(not_zero, images[Modality.T1].affine), grid)
+    first = next(iter(images.values()))
+    grid = working_grid(first.grid)
+    not_zero = reduce(np.logical_or, (image.voxels != 0 for image in images.values()))
+    brain_fraction = resample(Volume(not_zero, first.affine), grid)
     brain = at_least_half(brain_fraction)
     if not brain.any():
         raise IntensityError("Expected a brain, found zero in every voxel of every modality.")
@@ -66,6 +67,9 @@ def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
     intensities = np.empty((z, y, x, len(Modality)), dtype=np.float32).transpose(3, 2, 1, 0)
 
     def fill(modality: Modality, channel: NDArray[np.float32]) -> None:
+        if modality not in images:
+            channel[:] = 0
+            return
         image = resample(images[modality], grid)[box].astype(np.float32)
         image /= brain_share
         channel[:] = z_score(modality, image, brain[box])

@@ -34,6 +34,7 @@ class JobRecord(BaseModel):
     enhancing: EnhancingLabel
     with_probabilities: bool = False
     trust_names: bool = False
+    allow_missing: bool = False
     created_s: float
     state: State = State.WAITING
     owner: str | None = None  # id of the API key that created it; None if no key is required
@@ -47,7 +48,7 @@ class JobRecord(BaseModel):
     @property
     def options(self) -> Options:
         """What the client wants."""
-        return Options(self.enhancing, self.with_probabilities, self.trust_names)
+        return Options(self.enhancing, self.with_probabilities, self.trust_names, self.allow_missing)
 
     @property
     def scoped_idempotency_key(self) -> str | None:

@@ -32,7 +32,7 @@ def make_report(
         review_reasons=segmentation.review_reasons,
         labels={"necrotic_core": NECROTIC_CORE, "oedema": OEDEMA, "enhancing_tumour": enhancing},
         voxels_changed_by_nesting=prediction.voxels_changed_by_nesting,
-        input=InputReport.model_validate(segmentation.labels.grid),
+        input=_input_report(segmentation),
         model=ModelIdentity.model_validate(model),
         computation=ComputationReport(
             device=str(model.device),
@@ -45,6 +45,16 @@ def make_report(
         timings_ms=timings_ms,
         warnings=segmentation.warnings,
         notice=NOTICE,
+    )
+
+
+def _input_report(segmentation: Segmentation) -> InputReport:
+    grid = segmentation.labels.grid
+    return InputReport(
+        shape=grid.shape,
+        spacing_mm=grid.spacing_mm,
+        orientation=grid.orientation,
+        missing_modalities=segmentation.missing,
     )
 
 

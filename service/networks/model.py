@@ -2,18 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
+from service.imaging.case import Modality
 from service.imaging.labels import Region
 from service.networks.errors import WeightsError
 from service.networks.int8 import Int8Network, Int8Weights
 from service.networks.modality_network import ModalityNetwork
-from service.networks.model_card import ModelCard, QualityFit
+from service.networks.model_card import MeasuredDice, ModelCard, QualityFit, missing_key
 from service.networks.precision import fastest_precision, fold_batch_norm, place
 
 DEFAULT_BATCH_SIZE = 10  # slices per batch, as in the paper (section III.C)
@@ -68,6 +69,21 @@ class Model:
         """The quality fits on all model cards, by region."""
         return {
             Region(region): fit for checkpoint in self.checkpoints for region, fit in checkpoint.card.quality.items()
+        }
+
+    @property
+    def max_missing(self) -> int:
+        """So many modalities of a case may be missing."""
+        return min(checkpoint.card.max_missing for checkpoint in self.checkpoints)
+
+    def dice_without(self, missing: Iterable[Modality]) -> dict[Region, MeasuredDice]:
+        """The Dice measured in cases without these modalities, by region; empty if it was not measured."""
+        key = missing_key(missing)
+        return {
+            Region(region): measured[key]
+            for checkpoint in self.checkpoints
+            for region, measured in checkpoint.card.dice_without.items()
+            if key in measured
         }
 
     @property

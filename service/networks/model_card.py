@@ -1,7 +1,7 @@
 """The model card of a checkpoint: what the network is, where it comes from and how it is used."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,16 @@ class QualityFit:
 
 
 @dataclass(frozen=True)
+class MeasuredDice:
+    """The Dice of a region that was measured on cases that the networks were not trained on."""
+
+    mean: float
+    low: float  # 10th percentile
+    high: float  # 90th percentile
+    cases: int
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """Everything needed to rebuild a network, and to judge it."""
 
@@ -47,6 +57,8 @@ class ModelCard:
     flip_tta: bool = False  # flip test-time augmentation: average with the prediction on the mirrored slice
     min_self_dice: Mapping[str, float] = field(default_factory=dict)  # by region; a less certain mask becomes empty
     quality: Mapping[str, QualityFit] = field(default_factory=dict)  # by region; empty: no quality estimate
+    max_missing: int = 0  # so many modalities of a case may be missing; their channels are zero then
+    dice_without: Mapping[str, Mapping[str, MeasuredDice]] = field(default_factory=dict)  # by region; see missing_key
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""  # of the safetensors file
@@ -68,6 +80,11 @@ class ModelCard:
         return "-".join(self.regions).lower()
 
 
+def missing_key(missing: Iterable[str]) -> str:
+    """The key of a set of missing modalities in `ModelCard.dice_without`."""
+    return ", ".join(missing)
+
+
 def read_card(path: Path) -> ModelCard:
     """Read a model card from a JSON file. Raises WeightsError if it does not fit this code."""
     try:
@@ -76,6 +93,10 @@ def read_card(path: Path) -> ModelCard:
         entries["channels"] = tuple(entries["channels"])
         entries["slice_offsets"] = tuple(entries.get("slice_offsets", (0,)))
         entries["quality"] = {region: _quality_fit(fit) for region, fit in entries.get("quality", {}).items()}
+        entries["dice_without"] = {
+            region: {missing: MeasuredDice(**dice) for missing, dice in measured.items()}
+            for region, measured in entries.get("dice_without", {}).items()
+        }
         card = ModelCard(**entries)
     except (ValueError, KeyError, TypeError) as error:
         expected = ", ".join(entry.name for entry in fields(ModelCard))

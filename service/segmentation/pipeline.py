@@ -6,26 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.imaging.case import Case, check_distinct, read_case
-from service.imaging.errors import ModalityError
+from service.imaging.case import Case, Modality, read_case
 from service.imaging.geometry import resample, resample_mask
 from service.imaging.labels import Region, RegionMasks, checked_label_map, label_map
-from service.imaging.normalise import BrainBox, NormalisedCase, normalise
+from service.imaging.normalise import BrainBox, normalise
 from service.imaging.volume import Grid, Volume
-from service.networks.modality_network import recognise
 from service.networks.model import Model
-from service.networks.model_card import QualityFit
+from service.segmentation.checks import NOT_SKULL_STRIPPED, Findings, check_appearance, check_modalities
 from service.segmentation.measure import Scores, score_regions
-from service.segmentation.modalities import Contradiction, find_contradiction
 from service.segmentation.options import DEFAULT_OPTIONS, Options
 from service.segmentation.predict import Prediction, axial_slices, predict_slices
 from service.segmentation.progress import NO_OBSERVER, ProgressObserver
-from service.segmentation.quality import Quality, estimate_quality
+from service.segmentation.quality import Quality, estimate_qualities
 from service.segmentation.review import reasons_for_review
 from service.segmentation.slices import AxialSlices
-
-MAX_BRAIN_ML = 2500  # more than any human brain with its fluid; a head with its skull exceeds it
-NOT_SKULL_STRIPPED = "The scan is probably not skull-stripped, which the networks require; do not trust the masks."
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class InputContext:
     grid: Grid  # of the input
     ground_truth: NDArray[np.uint8] | None  # label map (X, Y, Z) on that grid
     brain: BrainBox
-    contradiction: Contradiction | None  # between the images and their names
+    findings: Findings
 
 
 @dataclass(frozen=True)
@@ -61,6 +55,7 @@ class Segmentation:
     labels: Volume  # uint8 label map on the grid of the input
     volumes_ml: Mapping[Region, float]
     scores: Mapping[Region, Scores] | None  # None without ground truth
+    missing: tuple[Modality, ...]
     qualities: Mapping[Region, Quality]  # without the empty regions, and those whose model card has no fit
     review_reasons: tuple[str, ...]  # empty: no review recommended
     probabilities: Mapping[Region, Volume]  # uint8 in 1/255, on the grid of the input; empty unless asked for
@@ -89,17 +84,17 @@ def segment(
 def prepare(
     case: Case, model: Model, options: Options = DEFAULT_OPTIONS, observer: ProgressObserver = NO_OBSERVER
 ) -> PreparedCase:
-    """Check the ground truth, normalise the modalities, check their names, and lay them out as slices.
+    """Check the modalities and the ground truth, normalise the modalities, and lay them out as slices.
 
     Raises ModalityError, GeometryError, IntensityError or LabelError; the steps after this one raise no InputError.
     """
     with observer.stage("normalise"):
+        check_modalities(case, model, options)
         truth = checked_label_map(case.ground_truth.voxels) if case.ground_truth else None
         normalised = normalise(case.images)
-        check_distinct(case.images)
-        contradiction = _check_names(model, normalised, options)
+        findings = check_appearance(case, normalised, model, options)
         slices = axial_slices(model, normalised.intensities)
-    return PreparedCase(InputContext(case.grid, truth, normalised.brain, contradiction), slices)
+    return PreparedCase(InputContext(case.grid, truth, normalised.brain, findings), slices)
 
 
 def predict(case: PreparedCase, model: Model, observer: ProgressObserver = NO_OBSERVER) -> PredictedCase:
@@ -111,7 +106,7 @@ def finish(
     case: PredictedCase, model: Model, options: Options = DEFAULT_OPTIONS, observer: ProgressObserver = NO_OBSERVER
 ) -> Segmentation:
     """Resample the masks to the input's grid, measure volumes and scores, and estimate the quality."""
-    context, prediction, fits = case.context, case.prediction, model.quality
+    context, prediction = case.context, case.prediction
     with observer.stage("resample"):
         masks = _on_input_grid(prediction.masks, context)
         labels = label_map(masks, options.enhancing)
@@ -119,37 +114,25 @@ def finish(
     with observer.stage("measure"):
         volumes_ml = {region: int(np.count_nonzero(mask)) * context.grid.voxel_ml for region, mask in masks.items()}
         scores = _scores(labels, context)
-        qualities = _qualities(prediction, fits, volumes_ml)
+        found = {region for region, volume_ml in volumes_ml.items() if volume_ml}
+        qualities = estimate_qualities(model, context.findings.missing, prediction.self_dice, found)
         changed_ml = prediction.voxels_changed_by_nesting * context.brain.grid.voxel_ml
-        reasons = [context.contradiction.text] if context.contradiction else []
-        if _has_skull(context.brain):
-            reasons.append(NOT_SKULL_STRIPPED)
-        reasons += reasons_for_review(labels, volumes_ml, qualities, fits, changed_ml)
+        reasons = [
+            *context.findings.reasons_for_review(),
+            *reasons_for_review(labels, volumes_ml, qualities, model.quality, changed_ml),
+        ]
     return Segmentation(
         Volume(labels, context.grid.affine),
         volumes_ml,
         scores,
+        context.findings.missing,
         qualities,
         tuple(reasons),
         probabilities,
         prediction,
         slices=context.brain.grid.shape[2],
-        warnings=_warnings(context.brain, prediction),
+        warnings=_warnings(context, prediction),
     )
-
-
-def _has_skull(brain: BrainBox) -> bool:
-    """Whether the scan is probably not skull-stripped."""
-    return brain.brain_ml > MAX_BRAIN_ML
-
-
-def _check_names(model: Model, case: NormalisedCase, options: Options) -> Contradiction | None:
-    if model.modality_network is None or _has_skull(case.brain):  # it only knows brains without skull
-        return None
-    found = find_contradiction(recognise(model.modality_network, case.intensities))
-    if found and found.is_certain and not options.trust_names:
-        raise ModalityError(f"{found.text} Correct the names; if they are right, send ?trust_names=true.")
-    return found
 
 
 def _on_input_grid(masks: RegionMasks, context: InputContext) -> RegionMasks:
@@ -173,22 +156,12 @@ def _scores(labels: NDArray[np.uint8], context: InputContext) -> dict[Region, Sc
     return score_regions(labels, context.ground_truth, context.grid.spacing_mm)
 
 
-def _qualities(
-    prediction: Prediction, fits: Mapping[Region, QualityFit], volumes_ml: Mapping[Region, float]
-) -> dict[Region, Quality]:
-    return {
-        region: estimate_quality(fits[region], prediction.self_dice[region])
-        for region, volume_ml in volumes_ml.items()
-        if region in fits and volume_ml
-    }
-
-
-def _warnings(brain: BrainBox, prediction: Prediction) -> tuple[str, ...]:
+def _warnings(context: InputContext, prediction: Prediction) -> tuple[str, ...]:
     warnings = []
-    if _has_skull(brain):
+    if context.findings.has_skull:
         warnings.append(
-            f"The background is not zero: {brain.brain_ml:.0f} ml have a non-zero intensity, more than any brain. "
-            f"{NOT_SKULL_STRIPPED}"
+            f"The background is not zero: {context.brain.brain_ml:.0f} ml have a non-zero intensity, more than any "
+            f"brain. {NOT_SKULL_STRIPPED}"
         )
     if prediction.degraded:
         warnings.append("Device memory ran out: the case was finished in smaller batches or on the CPU, more slowly.")

@@ -33,11 +33,14 @@ async def get_options(
     trust_names: Annotated[
         bool, Query(description="whether to segment a case even if its images seem to have wrong names")
     ] = False,
+    allow_missing: Annotated[
+        bool, Query(description="whether to segment a case without all four modalities, less accurately")
+    ] = False,
 ) -> Options:
     """What the query parameters ask for."""
-    for name in ("enhancing_label", "probabilities", "trust_names"):
+    for name in ("enhancing_label", "probabilities", "trust_names", "allow_missing"):
         _check_single("query", name, request.query_params.getlist(name))
-    return Options(enhancing_label, probabilities, trust_names)
+    return Options(enhancing_label, probabilities, trust_names, allow_missing)
 
 
 async def get_new_job(

@@ -1,0 +1,57 @@
+"""Checks of a case before it is segmented, and what they give as reasons for a review."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from service.imaging.case import Case, Modality, check_complete, check_distinct
+from service.imaging.errors import ModalityError
+from service.imaging.normalise import BrainBox, NormalisedCase
+from service.networks.modality_network import recognise
+from service.networks.model import Model
+from service.segmentation.modalities import Contradiction, find_contradiction
+from service.segmentation.options import Options
+
+MAX_BRAIN_ML = 2500  # more than any human brain with its fluid; a head with its skull exceeds it
+NOT_SKULL_STRIPPED = "The scan is probably not skull-stripped, which the networks require; do not trust the masks."
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is unusual about a case, but no reason to reject it."""
+
+    missing: tuple[Modality, ...]
+    contradiction: Contradiction | None  # between the images and their names
+    has_skull: bool
+
+    def reasons_for_review(self) -> Iterator[str]:
+        """Yield the findings in words."""
+        if self.missing:
+            yield f"{', '.join(self.missing)}: missing; the networks did without."
+        if self.contradiction:
+            yield self.contradiction.text
+        if self.has_skull:
+            yield NOT_SKULL_STRIPPED
+
+
+def check_modalities(case: Case, model: Model, options: Options) -> None:
+    """Raise ModalityError if modalities are missing and may not be, or if one image was sent as two of them."""
+    if not options.allow_missing or len(case.missing) > model.max_missing:
+        hint = f" With ?allow_missing=true, up to {model.max_missing} may be missing." if model.max_missing else ""
+        check_complete(case, hint)
+    check_distinct(case.images)
+
+
+def check_appearance(case: Case, normalised: NormalisedCase, model: Model, options: Options) -> Findings:
+    """Look at the images themselves. Raises ModalityError if their names are certainly wrong."""
+    has_skull = _has_skull(normalised.brain)
+    contradiction = None
+    if model.modality_network and not has_skull:  # it only knows brains without skull
+        contradiction = find_contradiction(recognise(model.modality_network, normalised.intensities), case.missing)
+    if contradiction and contradiction.is_certain and not options.trust_names:
+        raise ModalityError(f"{contradiction.text} Correct the names; if they are right, send ?trust_names=true.")
+    return Findings(case.missing, contradiction, has_skull)
+
+
+def _has_skull(brain: BrainBox) -> bool:
+    """Whether the scan is probably not skull-stripped."""
+    return brain.brain_ml > MAX_BRAIN_ML
