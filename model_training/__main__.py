@@ -92,7 +92,8 @@ def _add_cross_validate(subparsers: "Subparsers") -> None:
 
 def _add_choose(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
-        "choose", help="choose flip TTA and minimum self-Dice on the validation cases; write them to the model cards"
+        "choose",
+        help="choose flip TTA and minimum confident fraction on the validation cases; write them to the model cards",
     )
     parser.set_defaults(command=commands.run_choose)
     _add_data(parser)

@@ -87,7 +87,7 @@ def run_modalities(arguments: Namespace) -> None:
 
 
 def run_choose(arguments: Namespace) -> None:
-    """Choose flip TTA and minimum self-Dice on the validation cases."""
+    """Choose flip TTA and minimum confident fraction on the validation cases."""
     model = load_model(arguments.weights, processes.training_device()).optimised()
     choose(arguments.weights, model, arguments.data, read_split(arguments.split))
 

@@ -96,7 +96,7 @@ class Report(WireModel):
 class QualityFit(WireModel):
     """The regression that predicts the Dice of a region, fitted on cases that the networks were not trained on."""
 
-    intercept: float = Field(description="logit(predicted Dice) = intercept + slope * logit(self-Dice)")
+    intercept: float = Field(description="logit(predicted Dice) = intercept + slope * logit(confident fraction)")
     slope: float
     low_residual: float = Field(description="10th percentile of the error, as a logit")
     high_residual: float = Field(description="90th percentile of the error, as a logit")
@@ -129,7 +129,7 @@ class ModelCard(WireModel):
     flip_tta: bool = Field(
         description="flip test-time augmentation: whether predictions on the slice and its mirror image are averaged"
     )
-    min_self_dice: Mapping[str, float] = Field(
+    min_confident_fraction: Mapping[str, float] = Field(
         description="by region: a mask becomes empty if the Dice that the network's probabilities imply is lower"
     )
     quality: Mapping[str, QualityFit] = Field(description="by region: how its Dice is predicted")

@@ -48,10 +48,10 @@ def test_the_model_hash_depends_on_the_weights(folder):
 
 def test_the_model_hash_depends_on_the_model_card(folder):
     before = load_model(folder, CPU).sha256
-    change_card(folder, "et", min_self_dice={"ET": 0.5})
+    change_card(folder, "et", min_confident_fraction={"ET": 0.5})
     model = load_model(folder, CPU)
     assert model.sha256 != before
-    assert model.checkpoints[-1].card.min_self_dice == {"ET": 0.5}
+    assert model.checkpoints[-1].card.min_confident_fraction == {"ET": 0.5}
 
 
 def test_weights_with_a_changed_byte_are_rejected(folder):

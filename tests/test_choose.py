@@ -2,32 +2,32 @@ import pytest
 from support.known_networks import known_model, save_model
 from tiny import SPLIT
 
-from model_training.evaluation.choose import choose, choose_flip_tta, choose_min_self_dice
+from model_training.evaluation.choose import choose, choose_flip_tta, choose_min_confident_fraction
 from model_training.evaluation.evaluate import CaseResult, RegionResult, evaluate
 from service.imaging.labels import Region
 from service.networks.checkpoints import load_model
 from service.segmentation.measure import Scores
 
 
-def case(self_dice, true_volume_ml, dice):
-    result = RegionResult(Scores(dice, dice, 1.0, 5.0), 10, true_volume_ml, self_dice)
-    return CaseResult("validation", f"{self_dice}", 1.0, {Region.ET: result})
+def case(confident_fraction, true_volume_ml, dice):
+    result = RegionResult(Scores(dice, dice, 1.0, 5.0), 10, true_volume_ml, confident_fraction)
+    return CaseResult("validation", f"{confident_fraction}", 1.0, {Region.ET: result})
 
 
-def test_the_minimum_self_dice_removes_uncertain_false_positives_and_keeps_true_tumours():
+def test_the_minimum_confident_fraction_removes_uncertain_false_positives_and_keeps_true_tumours():
     cases = [case(0.65, 0, 0.0), case(0.75, 0.4, 0.7), case(0.95, 31, 0.9)]
-    assert choose_min_self_dice(cases, Region.ET) == 0.7
+    assert choose_min_confident_fraction(cases, Region.ET) == 0.7
 
 
-def test_the_minimum_self_dice_is_zero_if_no_candidate_improves_dice():
-    assert choose_min_self_dice([case(0.65, 0.2, 0.5), case(0.95, 31, 0.9)], Region.ET) == 0
+def test_the_minimum_confident_fraction_is_zero_if_no_candidate_improves_dice():
+    assert choose_min_confident_fraction([case(0.65, 0.2, 0.5), case(0.95, 31, 0.9)], Region.ET) == 0
 
 
 def test_the_choice_is_written_to_the_model_cards_and_the_weights_do_not_change(phantom, tiny_data, tmp_path, capsys):
     folder = save_model(tmp_path, known_model(phantom))
     before = load_model(folder, known_model(phantom).device)
     choose(folder, before, tiny_data, SPLIT)
-    assert "ET minimum self-Dice  0.5: mean Dice" in capsys.readouterr().out
+    assert "ET minimum confident fraction  0.5: mean Dice" in capsys.readouterr().out
     after = load_model(folder, before.device)
     assert [c.card.sha256 for c in after.checkpoints] == [c.card.sha256 for c in before.checkpoints]
     assert not any(c.card.flip_tta for c in after.checkpoints)  # these networks are invariant to flips

@@ -48,7 +48,7 @@ def test_the_default_weights_find_the_tumour_of_the_phantom(default_model, phant
 
 
 def test_every_region_has_a_quality_estimate(default_model):
-    assert {region: fit.cases for region, fit in default_model.quality.items()} == {"WT": 30, "TC": 30, "ET": 24}
+    assert {region: fit.cases for region, fit in default_model.quality.items()} == {"WT": 39, "TC": 39, "ET": 32}
 
 
 def test_the_quality_estimate_is_the_one_fitted_on_the_published_cases(default_model):

@@ -10,7 +10,8 @@ from service.imaging.case import Modality
 from service.imaging.labels import Region
 from service.networks.model import DEFAULT_BATCH_SIZE, Checkpoint, Model
 from service.networks.unet import UNet
-from service.segmentation.predict import fit_batch_size, predict_masks
+from service.segmentation.fuse import slices_with
+from service.segmentation.predict import find_mask, fit_batch_size, predict_masks
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 INTENSITIES = np.random.default_rng(0).normal(size=(4, 21, 18, 25)).astype(np.float32)
@@ -94,14 +95,30 @@ def test_inner_networks_run_only_on_slices_with_the_outer_region():
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_the_cascade_is_bit_identical_to_running_every_network(precision):
     model, intensities = model_of(*random_networks(), width=4, depth=2).optimised(precision), brain_intensities()
-    masks = predict_masks(model, intensities).masks
-    alone = [
-        predict_masks(Model((c,), CPU, precision), intensities).masks[c.card.regions[0]] for c in model.checkpoints
+    cascade = predict_masks(model, intensities)
+    assert 0 < cascade.masks[Region.ET].sum() < cascade.masks[Region.TC].sum() < cascade.masks[Region.WT].sum()
+    slices = slices_with(cascade.masks[Region.WT])
+    for checkpoint in model.checkpoints:
+        [region] = checkpoint.card.regions
+        alone = predict_masks(Model((checkpoint,), CPU, precision), intensities).probabilities[region]
+        assert np.array_equal(cascade.probabilities[region][..., slices], alone[..., slices])
+
+
+def test_adjacent_slices_decide_about_uncertain_voxels_only():
+    columns = [
+        ((0, 255, 0), (0, 1, 0)),  # a certain voxel stays
+        ((255, 0, 255), (1, 0, 1)),
+        ((153, 115, 153), (1, 1, 1)),  # an uncertain one joins its neighbours
+        ((115, 153, 115), (0, 1, 0)),
+        ((77, 140, 77), (0, 0, 0)),
     ]
-    assert 0 < masks[Region.ET].sum() < masks[Region.TC].sum() < masks[Region.WT].sum()
-    assert np.array_equal(masks[Region.WT], alone[0])
-    assert np.array_equal(masks[Region.TC], (alone[1] | alone[2]) & alone[0])
-    assert np.array_equal(masks[Region.ET], alone[2] & alone[0])
+    probability = np.array([[column for column, _ in columns]], np.uint8)
+    assert find_mask(probability, np.arange(3)).tolist() == [[list(map(bool, mask)) for _, mask in columns]]
+
+
+def test_slices_that_were_not_run_do_not_count_as_neighbours():
+    probability = np.array([[[0, 130, 130, 0, 200]]], np.uint8)
+    assert find_mask(probability, np.array([1, 2])).tolist() == [[[False, True, True, False, False]]]
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

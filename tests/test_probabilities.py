@@ -80,9 +80,7 @@ def test_a_map_exceeds_one_half_exactly_where_the_network_finds_its_region(maps,
 @pytest.mark.parametrize("region", [Region.TC, Region.ET])
 def test_the_map_of_an_inner_region_is_zero_in_slices_without_whole_tumour(maps, whole_tumour_slices, region):
     assert not whole_tumour_slices.all()
-    values = maps[region].get_fdata()
-    assert not values[:, :, ~whole_tumour_slices].any()
-    assert values[:, :, whole_tumour_slices].any(axis=(0, 1)).all()
+    assert not maps[region].get_fdata()[:, :, ~whole_tumour_slices].any()
 
 
 def test_the_maps_of_an_image_in_another_storage_order_are_in_that_order(client, phantom, maps):

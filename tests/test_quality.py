@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.networks.model_card import QualityFit
-from service.segmentation.quality import estimate_quality, self_dice
+from service.segmentation.quality import confident_fraction, estimate_quality
 
 
 def row(*values: float) -> np.ndarray:
@@ -12,33 +12,24 @@ def row(*values: float) -> np.ndarray:
     return np.array([[np.round(255 * np.array(values))]], dtype=np.uint8)
 
 
-def mask(*voxels: int) -> np.ndarray:
-    """A mask with these voxels along the slice axis."""
-    return np.array([[voxels]], dtype=bool)
-
-
 def fit(intercept: float = 0, slope: float = 1, low: float = -1, high: float = 1) -> QualityFit:
     """A fit with these coefficients and residuals."""
     return QualityFit(intercept, slope, low, high, volume_ml=(1, 100), cases=50)
 
 
-def test_self_dice_is_the_dice_that_the_probabilities_imply():
-    # 2 x (1 + 0.8) / (2 voxels + 1 + 0.8 + 0.4 + 0.2)
-    assert self_dice(row(1, 0.8, 0.4, 0.2, 0), mask(1, 1, 0, 0, 0)) == pytest.approx(3.6 / 4.4)
+def test_the_confident_fraction_is_that_of_the_voxels_above_one_half():
+    assert confident_fraction(row(1, 0.95, 0.91, 0.89, 0.51, 0.49, 0)) == 3 / 5
 
 
-def test_the_self_dice_of_an_empty_mask_is_zero():
-    assert self_dice(row(0.4, 0.2, 0), mask(0, 0, 0)) == 0
-    assert self_dice(row(0, 0, 0), mask(0, 0, 0)) == 0
+def test_the_confident_fraction_of_an_empty_region_is_zero():
+    assert confident_fraction(row(0.4, 0.2, 0)) == 0
 
 
-def test_the_self_dice_of_a_certain_mask_is_one():
-    certain = np.zeros((100, 100, 2), bool)
-    certain[:, :, 0] = True  # 10,000 voxels: more than the sum of their bytes would fit into 16 bits
-    assert self_dice(np.where(certain, np.uint8(255), np.uint8(0)), certain) == 1
+def test_the_confident_fraction_of_large_regions_does_not_overflow():
+    assert confident_fraction(np.full((100, 100, 2), 255, np.uint8)) == 1
 
 
-def test_a_self_dice_is_corrected_on_the_logit_scale():
+def test_a_confident_fraction_is_corrected_on_the_logit_scale():
     # logit(0.9) = ln 9; half of it, less ln 3, is 0.
     quality = estimate_quality(fit(intercept=-log(3), slope=0.5, low=-log(2), high=log(3)), 0.9)
     assert quality.predicted_dice == pytest.approx(1 / 2)
@@ -46,17 +37,17 @@ def test_a_self_dice_is_corrected_on_the_logit_scale():
     assert quality.high == pytest.approx(3 / 4)
 
 
-@pytest.mark.parametrize("found_self_dice", [0, 0.2, 0.9, 0.9999, 1])
-def test_the_predicted_dice_lies_within_its_interval(found_self_dice):
-    quality = estimate_quality(fit(intercept=-2, slope=0.6), found_self_dice)
+@pytest.mark.parametrize("found_share", [0, 0.2, 0.9, 0.9999, 1])
+def test_the_predicted_dice_lies_within_its_interval(found_share):
+    quality = estimate_quality(fit(intercept=-2, slope=0.6), found_share)
     assert 0 < quality.low < quality.predicted_dice < quality.high < 1
 
 
-def test_the_predicted_dice_rises_with_the_self_dice():
+def test_the_predicted_dice_rises_with_the_confident_fraction():
     predicted = [estimate_quality(fit(-2, 0.6), found).predicted_dice for found in (0, 0.01, 0.3, 0.9, 0.99, 1)]
     assert predicted == sorted(set(predicted))
 
 
-@pytest.mark.parametrize(("found_self_dice", "expected"), [(0, 0.001), (0.0005, 0.001), (0.9995, 0.999), (1, 0.999)])
-def test_a_self_dice_whose_logit_is_infinite_is_replaced_by_the_nearest_finite_one(found_self_dice, expected):
-    assert estimate_quality(fit(), found_self_dice).predicted_dice == pytest.approx(expected)
+@pytest.mark.parametrize(("found_share", "expected"), [(0, 0.001), (0.0005, 0.001), (0.9995, 0.999), (1, 0.999)])
+def test_a_confident_fraction_whose_logit_is_infinite_is_replaced_by_the_nearest_finite_one(found_share, expected):
+    assert estimate_quality(fit(), found_share).predicted_dice == pytest.approx(expected)

@@ -21,23 +21,23 @@ from service.networks.model_card import MeasuredDice, QualityFit
 from service.segmentation.measure import Scores
 from service.segmentation.quality import estimate_quality
 
-POSITIONS = np.linspace(-1, 4, 12)  # logits of the self-Dice
+POSITIONS = np.linspace(-1, 4, 12)  # logits of the confident fraction
 INTERCEPT, SLOPE = -0.5, 0.8
 
 
-def evaluation_of(self_dice, dice, volumes_ml=None) -> Evaluation:
-    """An evaluation with one case for each self-Dice and Dice of ET; WT and TC are the same in each case."""
+def evaluation_of(confident_fraction, dice, volumes_ml=None) -> Evaluation:
+    """An evaluation with one case for each confident fraction and Dice of ET; WT and TC are the same in each case."""
     volumes_ml = np.full(len(dice), 10.0) if volumes_ml is None else volumes_ml
     other = RegionResult(Scores(0.3, 0.3, 1.0, 5.0), 50.0, 50.0, 0.99)
     cases = [
         CaseResult("test", f"{number}", 1.0, {Region.WT: other, Region.TC: other, Region.ET: result(*values)})
-        for number, values in enumerate(zip(self_dice, dice, volumes_ml, strict=True))
+        for number, values in enumerate(zip(confident_fraction, dice, volumes_ml, strict=True))
     ]
     return Evaluation("known", "0" * 64, "cpu", "float32", 100.0, cases)
 
 
-def result(self_dice, dice, volume_ml) -> RegionResult:
-    return RegionResult(Scores(dice, dice, 1.0, 5.0), volume_ml, 10.0, self_dice)
+def result(confident_fraction, dice, volume_ml) -> RegionResult:
+    return RegionResult(Scores(dice, dice, 1.0, 5.0), volume_ml, 10.0, confident_fraction)
 
 
 def noise_free() -> Evaluation:
@@ -70,12 +70,12 @@ def test_the_mean_prediction_is_the_mean_dice():
     evaluation = noisy(50)
     fit = fit_quality(evaluation, Region.ET)
     results = [case.regions[Region.ET] for case in evaluation.cases]
-    predicted = [estimate_quality(fit, result.self_dice).predicted_dice for result in results]
+    predicted = [estimate_quality(fit, result.confident_fraction).predicted_dice for result in results]
     assert np.mean(predicted) == pytest.approx(np.mean([result.scores.dice for result in results]), abs=1e-5)
 
 
 def test_the_interval_is_between_the_percentiles_of_the_residuals():
-    # The logit of a self-Dice of 0.5 is 0, so that every prediction is the mean Dice, 0.5.
+    # The logit of a confident fraction of 0.5 is 0, so that every prediction is the mean Dice, 0.5.
     fit = fit_quality(evaluation_of([0.5] * 21, [0.1] * 2 + [0.2] + [0.5] * 15 + [0.8] + [0.9] * 2), Region.ET)
     assert fit.intercept == pytest.approx(0, abs=1e-4)
     # Of 21 values in order, the third one is the 10th percentile: logit(0.2) = -ln 4.
@@ -96,8 +96,8 @@ def test_a_fit_records_its_number_of_cases_and_the_range_of_their_volumes():
 
 
 def test_cases_in_which_the_region_was_not_found_are_left_out():
-    self_dice, dice = expit(POSITIONS).tolist(), expit(INTERCEPT + SLOPE * POSITIONS).tolist()
-    with_absent = evaluation_of([*self_dice, 0, 0], [*dice, 0, 1], [10.0] * 12 + [0.0] * 2)
+    confident_fraction, dice = expit(POSITIONS).tolist(), expit(INTERCEPT + SLOPE * POSITIONS).tolist()
+    with_absent = evaluation_of([*confident_fraction, 0, 0], [*dice, 0, 1], [10.0] * 12 + [0.0] * 2)
     assert fit_quality(with_absent, Region.ET) == fit_quality(noise_free(), Region.ET)
     assert len(assess_quality(with_absent, Region.ET).true) == 12
 
@@ -131,7 +131,7 @@ def test_each_case_is_predicted_by_a_fit_to_all_others():
 
 
 def test_a_low_case_that_is_ranked_above_another_one_reduces_the_area_under_the_curve():
-    # Ordered by self-Dice, the low cases are those at 0 to 4 and 6: of 36 pairs, one is in the wrong order.
+    # Ordered by confident fraction, the low cases are those at 0 to 4 and 6: of 36 pairs, one is in the wrong order.
     dice = [0.2, 0.25, 0.3, 0.4, 0.5, 0.81, 0.79, 0.85, 0.88, 0.9, 0.92, 0.95]
     assert assess_quality(evaluation_of(expit(POSITIONS), dice), Region.ET).area_under_curve == pytest.approx(35 / 36)
 

@@ -13,11 +13,11 @@ from service.networks.model import Checkpoint, Model
 from service.networks.model_card import save_card
 
 MIN_FLIP_TTA_GAIN = 0.005  # in mean Dice: flip TTA doubles the time of every request
-MIN_SELF_DICE_CANDIDATES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9)
+MIN_CONFIDENT_FRACTION_CANDIDATES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def choose(folder: Path, model: Model, data: Path, split: Split) -> None:
-    """Choose flip TTA and the minimum self-Dice of each region; write them to the model cards in the folder.
+    """Choose flip TTA and the minimum confident fraction of each region; write them to the model cards in the folder.
 
     Both maximise the mean Dice over the validation cases. Flip TTA is used only if it gains MIN_FLIP_TTA_GAIN; of
     minimum values with equal Dice the smallest is used. Prints the mean Dice of every candidate. Raises ValueError if
@@ -28,12 +28,13 @@ def choose(folder: Path, model: Model, data: Path, split: Split) -> None:
 
     only_validation = dict(split) | {"test": []}
     evaluations = {
-        flip_tta: evaluate(_with_settings(model, flip_tta=flip_tta, min_self_dice={}), data, only_validation)
+        flip_tta: evaluate(_with_settings(model, flip_tta=flip_tta, min_confident_fraction={}), data, only_validation)
         for flip_tta in (False, True)
     }
     flip_tta = choose_flip_tta(evaluations[False].cases, evaluations[True].cases)
-    min_self_dice = {region: choose_min_self_dice(evaluations[flip_tta].cases, region) for region in Region}
-    for checkpoint in _with_settings(model, flip_tta=flip_tta, min_self_dice=min_self_dice).checkpoints:
+    cases = evaluations[flip_tta].cases
+    minima = {region: choose_min_confident_fraction(cases, region) for region in Region}
+    for checkpoint in _with_settings(model, flip_tta=flip_tta, min_confident_fraction=minima).checkpoints:
         save_card(folder, checkpoint.card)
 
 
@@ -45,25 +46,25 @@ def choose_flip_tta(cases_without: list[CaseResult], cases_with: list[CaseResult
     return with_flips - without >= MIN_FLIP_TTA_GAIN
 
 
-def choose_min_self_dice(cases: list[CaseResult], region: Region) -> float:
-    """Return the minimum self-Dice with the highest mean Dice, or the smallest such; a region below it is absent."""
+def choose_min_confident_fraction(cases: list[CaseResult], region: Region) -> float:
+    """Return the minimum with the highest mean Dice, or the smallest such; a region below it is considered absent."""
     means = [
         float(np.mean([_dice_with_minimum(case, region, minimum) for case in cases]))
-        for minimum in MIN_SELF_DICE_CANDIDATES
+        for minimum in MIN_CONFIDENT_FRACTION_CANDIDATES
     ]
-    for candidate, mean in zip(MIN_SELF_DICE_CANDIDATES, means, strict=True):
-        print(f"{region} minimum self-Dice {candidate:4}: mean Dice {mean:.4f}")
-    return MIN_SELF_DICE_CANDIDATES[int(np.argmax(means))]
+    for candidate, mean in zip(MIN_CONFIDENT_FRACTION_CANDIDATES, means, strict=True):
+        print(f"{region} minimum confident fraction {candidate:4}: mean Dice {mean:.4f}")
+    return MIN_CONFIDENT_FRACTION_CANDIDATES[int(np.argmax(means))]
 
 
-def _dice_with_minimum(case: CaseResult, region: Region, min_self_dice: float) -> float:
+def _dice_with_minimum(case: CaseResult, region: Region, min_confident_fraction: float) -> float:
     result = case.regions[region]
-    if result.self_dice >= min_self_dice:
+    if result.confident_fraction >= min_confident_fraction:
         return result.scores.dice
     return float(result.true_volume_ml == 0)
 
 
-def _with_settings(model: Model, *, flip_tta: bool, min_self_dice: Mapping[Region, float]) -> Model:
+def _with_settings(model: Model, *, flip_tta: bool, min_confident_fraction: Mapping[Region, float]) -> Model:
     """Return the same networks with these settings on their model cards."""
     checkpoints = (
         Checkpoint(
@@ -71,10 +72,10 @@ def _with_settings(model: Model, *, flip_tta: bool, min_self_dice: Mapping[Regio
             replace(
                 checkpoint.card,
                 flip_tta=flip_tta,
-                min_self_dice={
-                    str(region): min_self_dice[region]
+                min_confident_fraction={
+                    str(region): min_confident_fraction[region]
                     for region in checkpoint.card.regions
-                    if min_self_dice.get(region, 0) > 0
+                    if min_confident_fraction.get(region, 0) > 0
                 },
             ),
         )

@@ -35,7 +35,7 @@ class RegionResult:
     scores: Scores
     volume_ml: float
     true_volume_ml: float
-    self_dice: float  # the Dice that the network's probabilities imply
+    confident_fraction: float  # of the region: where its network is confident
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _evaluate_case(model: Model, folder: Path, subset: str, missing: Sequence[Mo
             segmentation.scores[region],
             segmentation.volumes_ml[region],
             float(mask.sum()) * truth.grid.voxel_ml,
-            segmentation.prediction.self_dice[region],
+            segmentation.prediction.confident_fraction[region],
         )
         for region, mask in region_masks(truth.voxels).items()
     }

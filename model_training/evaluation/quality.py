@@ -46,7 +46,7 @@ def assess_quality(evaluation: Evaluation, region: Region) -> Assessment:
     estimates = []
     for name, result in zip(names, results, strict=True):  # a case may occur twice, segmented by different networks
         others = [other for other_name, other in zip(names, results, strict=True) if other_name != name]
-        estimates.append(estimate_quality(_fit(others), result.self_dice))
+        estimates.append(estimate_quality(_fit(others), result.confident_fraction))
     predicted = np.array([estimate.predicted_dice for estimate in estimates])
     true = np.array([result.scores.dice for result in results])
     is_within = [e.low <= dice <= e.high for e, dice in zip(estimates, true, strict=True)]
@@ -103,11 +103,11 @@ def _found(evaluation: Evaluation, region: Region) -> tuple[list[str], list[Regi
 
 
 def _fit(results: list[RegionResult]) -> QualityFit:
-    """Logistic regression of the Dice on the logit of the self-Dice, by maximum likelihood.
+    """Logistic regression of the Dice on the logit of the confident fraction, by maximum likelihood.
 
     Its mean prediction over the cases equals their mean Dice, so that it neither flatters nor scares.
     """
-    position = logit(np.clip([result.self_dice for result in results], SMALLEST, 1 - SMALLEST))
+    position = logit(np.clip([result.confident_fraction for result in results], SMALLEST, 1 - SMALLEST))
     dice = np.array([result.scores.dice for result in results])
 
     def negative_log_likelihood(parameters: NDArray[np.float64]) -> float:

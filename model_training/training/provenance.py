@@ -12,6 +12,8 @@ from service.imaging.labels import Region
 from service.networks.model import Model
 from service.networks.model_card import ModelCard
 
+MIN_CONFIDENT_FRACTION = {Region.ET: 0.8}  # until `choose` writes that of the validation cases (docs/results.md)
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -38,6 +40,9 @@ class Provenance:
             width=self.recipe.network.width,
             depth=self.recipe.network.depth,
             slice_offsets=self.recipe.network.slice_offsets,
+            min_confident_fraction={
+                str(region): MIN_CONFIDENT_FRACTION[region] for region in regions if region in MIN_CONFIDENT_FRACTION
+            },
             max_missing=MAX_DROPPED if self.recipe.augmentation.modality_dropout else 0,
             licence=self.recipe.about.licence,
             attribution=self.recipe.about.attribution,

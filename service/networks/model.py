@@ -58,7 +58,7 @@ class Model:
                 c.card.int8_sha256,
                 c.card.slice_offsets,
                 c.card.flip_tta,
-                c.card.min_self_dice,
+                c.card.min_confident_fraction,
             )
             for c in sorted(self.checkpoints, key=lambda checkpoint: checkpoint.card.stem)
         ]

@@ -115,7 +115,7 @@ def finish(
         volumes_ml = {region: int(np.count_nonzero(mask)) * context.grid.voxel_ml for region, mask in masks.items()}
         scores = _scores(labels, context)
         found = {region for region, volume_ml in volumes_ml.items() if volume_ml}
-        qualities = estimate_qualities(model, context.findings.missing, prediction.self_dice, found)
+        qualities = estimate_qualities(model, context.findings.missing, prediction.confident_fraction, found)
         changed_ml = prediction.voxels_changed_by_nesting * context.brain.grid.voxel_ml
         reasons = [
             *context.findings.reasons_for_review(),

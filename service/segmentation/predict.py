@@ -12,14 +12,13 @@ from torch import Tensor
 from service.imaging.case import Modality
 from service.imaging.labels import Region, RegionMasks
 from service.networks.model import Checkpoint, Model
-from service.networks.model_card import ModelCard
 from service.networks.unet import probabilities
 from service.segmentation.fuse import fuse, slices_with
 from service.segmentation.progress import NO_OBSERVER, ProgressObserver
-from service.segmentation.quality import self_dice
+from service.segmentation.quality import HALF, confident_fraction
 from service.segmentation.slices import BLOCK, AxialSlices
 
-HALF = 128  # the lowest probability in 1/255 that is at least one half
+OWN_WEIGHT, NEIGHBOUR_WEIGHT = 13, 6  # a certain voxel is in the mask even if both neighbours are certainly not
 LARGEST_SLICE = (256, 256)  # columns and rows in mm: larger than any brain
 
 
@@ -29,7 +28,7 @@ class Prediction:
 
     probabilities: Mapping[Region, NDArray[np.uint8]]  # (X, Y, Z) in 1/255; zero in slices that were not run
     masks: RegionMasks  # (X, Y, Z), nested
-    self_dice: Mapping[Region, float]
+    confident_fraction: Mapping[Region, float]
     voxels_changed_by_nesting: int
     slices_run: Mapping[str, int]  # by network
     degraded: bool  # whether memory ran out, so that smaller batches or the CPU were used
@@ -49,6 +48,7 @@ def predict_slices(model: Model, slices: AxialSlices, observer: ProgressObserver
     """
     runner, to_run = NetworkRunner(model, observer), slices.with_brain
     probabilities: dict[Region, NDArray[np.uint8]] = {}
+    fractions: dict[Region, float] = {}
     masks: dict[Region, NDArray[np.bool_]] = {}
     slices_run = {}
     for number, checkpoint in enumerate(model.checkpoints):
@@ -56,23 +56,27 @@ def predict_slices(model: Model, slices: AxialSlices, observer: ProgressObserver
         with observer.stage(f"predict_{card.stem}"):
             slices_run[card.stem] = len(to_run)
             for region, probability in zip(card.regions, runner.run(number, slices, to_run), strict=True):
-                probabilities[region] = probability
-                masks[region] = find_mask(probability, card, region)
+                probabilities[region], fractions[region] = probability, confident_fraction(probability)
+                # In a patient without enhancing tumour, what looks like it is most often a vessel, and uncertain.
+                is_present = fractions[region] >= card.min_confident_fraction.get(region, 0)
+                masks[region] = find_mask(probability, to_run if is_present else to_run[:0])
             to_run = slices_with(next(iter(masks.values())))
     fused, changed = fuse(masks)
-    found = {region: self_dice(probabilities[region], mask) for region, mask in fused.items()}
-    return Prediction(probabilities, fused, found, changed, slices_run, degraded=runner.model is not model)
+    return Prediction(probabilities, fused, fractions, changed, slices_run, degraded=runner.model is not model)
 
 
-def find_mask(probability: NDArray[np.uint8], card: ModelCard, region: Region) -> NDArray[np.bool_]:
-    """The voxels with a probability of at least one half, or none if their self-Dice is below the card's minimum.
+def find_mask(probability: NDArray[np.uint8], slices: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """The voxels of a probability map (X, Y, Z), in 1/255, with a weighted mean of at least one half.
 
-    In a patient without enhancing tumour, the few voxels predicted as such are most often a vessel, and uncertain.
+    The mean is over a voxel and its neighbours in the adjacent slices, which a 2D network sees separately; only slices
+    listed in `slices` count, and only they can contain a mask.
     """
-    mask = probability >= HALF
-    if region not in card.min_self_dice:
-        return mask
-    return mask & (self_dice(probability, mask) >= card.min_self_dice[region])
+    mask = np.zeros_like(probability, dtype=bool)
+    below, above = (np.where(np.isin(slices + step, slices), slices + step, slices) for step in (-1, 1))
+    own, lower, upper = (probability[..., indices].astype(np.uint16) for indices in (slices, below, above))
+    mean = (OWN_WEIGHT * own + NEIGHBOUR_WEIGHT * (lower + upper)) // (OWN_WEIGHT + 2 * NEIGHBOUR_WEIGHT)
+    mask[..., slices] = mean >= HALF
+    return mask
 
 
 def axial_slices(model: Model, intensities: NDArray[np.floating[Any]]) -> AxialSlices:

@@ -12,7 +12,8 @@ from service.imaging.labels import Region
 from service.networks.model import Model
 from service.networks.model_card import QualityFit
 
-SMALLEST = 0.001  # self-Dice is kept this far from 0 and 1, where its logit is infinite
+HALF, CONFIDENT = 128, 230  # the lowest probabilities in 1/255 that are at least 0.5 and at least 0.9
+SMALLEST = 0.001  # a confident fraction is kept this far from 0 and 1, where its logit is infinite
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,18 @@ class Quality:
     high: float  # 90th percentile
 
 
-def self_dice(probability: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
-    """The Dice of a mask that is expected if the network's probabilities (in 1/255) are right; 0 for an empty mask.
+def confident_fraction(probability: NDArray[np.uint8]) -> float:
+    """The fraction of a region in which its network is confident, given its probability map in 1/255; 0 if it is empty.
 
-    2 x (sum of the probabilities in the mask) / (voxels of the mask + sum of all probabilities). Networks are
-    overconfident, so it is far too high; but it ranks cases as the true Dice does.
+    The region is where the probability is at least 0.5; the network is confident where it is at least 0.9. Networks are
+    overconfident, but this fraction ranks cases much as the true Dice does.
     """
-    everywhere = int(probability.sum(dtype=np.int64)) / 255
-    within = int(probability.sum(where=mask, dtype=np.int64)) / 255
-    size = int(np.count_nonzero(mask)) + everywhere
-    return 2 * within / size if size else 0.0
+    size = int(np.count_nonzero(probability >= HALF))
+    return int(np.count_nonzero(probability >= CONFIDENT)) / size if size else 0.0
 
 
 def estimate_qualities(
-    model: Model, missing: Collection[Modality], self_dices: Mapping[Region, float], found: Collection[Region]
+    model: Model, missing: Collection[Modality], fractions: Mapping[Region, float], found: Collection[Region]
 ) -> dict[Region, Quality]:
     """The quality of the regions found, as far as the model cards say.
 
@@ -47,12 +46,12 @@ def estimate_qualities(
         measured = model.dice_without(missing)
         return {region: Quality(dice.mean, dice.low, dice.high) for region, dice in measured.items() if region in found}
     return {
-        region: estimate_quality(fit, self_dices[region]) for region, fit in model.quality.items() if region in found
+        region: estimate_quality(fit, fractions[region]) for region, fit in model.quality.items() if region in found
     }
 
 
-def estimate_quality(fit: QualityFit, found_self_dice: float) -> Quality:
-    """Correct a self-Dice by a regression that was fitted on cases with ground truth (`model_training quality`)."""
-    position = fit.intercept + fit.slope * logit(np.clip(found_self_dice, SMALLEST, 1 - SMALLEST))
+def estimate_quality(fit: QualityFit, fraction: float) -> Quality:
+    """Predict the Dice from a confident fraction, by a regression that `model_training quality` fitted."""
+    position = fit.intercept + fit.slope * logit(np.clip(fraction, SMALLEST, 1 - SMALLEST))
     predicted, low, high = expit(position + np.array([0.0, fit.low_residual, fit.high_residual])).tolist()
     return Quality(predicted, low, high)

@@ -41,8 +41,8 @@ def threshold_network(modality: Modality, sign: int, threshold: float) -> UNet:
         for norm in (first_norm, second_norm, decoder[1], decoder[4]):
             norm.weight.fill_(1)
             norm.running_var.fill_(1 - norm.eps)
-        network.classify.weight[1] = 1e4  # foreground wins wherever the ReLU leaves anything
-        network.classify.bias[0] = 1e-3
+        network.classify.weight[1] = 1e7  # foreground is certain wherever the ReLU leaves anything
+        network.classify.bias[0] = 10  # elsewhere background is
     return network.eval()
 
 
