@@ -74,8 +74,8 @@ def find_mask(probability: NDArray[np.uint8], slices: NDArray[np.intp]) -> NDArr
     mask = np.zeros_like(probability, dtype=bool)
     below, above = (np.where(np.isin(slices + step, slices), slices + step, slices) for step in (-1, 1))
     own, lower, upper = (probability[..., indices].astype(np.uint16) for indices in (slices, below, above))
-    mean = (OWN_WEIGHT * own + NEIGHBOUR_WEIGHT * (lower + upper)) // (OWN_WEIGHT + 2 * NEIGHBOUR_WEIGHT)
-    mask[..., slices] = mean >= HALF
+    weighted_sum = OWN_WEIGHT * own + NEIGHBOUR_WEIGHT * (lower + upper)
+    mask[..., slices] = weighted_sum >= HALF * (OWN_WEIGHT + 2 * NEIGHBOUR_WEIGHT)
     return mask
 
 
