@@ -88,8 +88,8 @@ class Report(WireModel):
     model: ModelIdentity
     computation: ComputationReport
     degraded: bool = Field(description="whether device memory ran out, so that smaller batches or the CPU were used")
-    timings_ms: Mapping[str, float]
-    warnings: tuple[str, ...]
+    timings_ms: Mapping[str, float] = Field(description="time of each stage of the work, in their order")
+    warnings: tuple[str, ...] = Field(description="what is unusual about the case or the computation, in words")
     notice: str
 
 

@@ -94,6 +94,11 @@ def test_unknown_labels_are_422(client, phantom, phantom_files):
     assert "expected labels 0, 1, 2, 4" in read_problem(post_case(client, body), 422, "labels")
 
 
+def test_a_misspelt_parameter_is_422(client, phantom_zip):
+    response = client.post("/segment?enhancing_lable=3", files={"file": phantom_zip})
+    assert "enhancing_lable" in read_problem(response, 422, "invalid-parameter")
+
+
 def test_an_unknown_enhancing_label_is_422(client, phantom_zip):
     response = client.post("/segment?enhancing_label=5", files={"file": phantom_zip})
     assert "enhancing_label" in read_problem(response, 422, "invalid-parameter")

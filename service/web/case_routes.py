@@ -5,6 +5,7 @@ from typing import Annotated
 from anyio import CancelScope, create_task_group
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
@@ -22,25 +23,31 @@ router = APIRouter()
 RESPOND_ASYNC = "respond-async"  # RFC 7240, section 4.1
 
 
-async def get_options(
-    request: Request,
-    enhancing_label: Annotated[
-        EnhancingLabel, Query(description="label number of the enhancing tumour: 4 (BraTS until 2022) or 3 (from 2023)")
-    ] = EnhancingLabel.BRATS_2022,
-    probabilities: Annotated[
-        bool, Query(description="whether the zip also contains a probability map of each region")
-    ] = False,
-    trust_names: Annotated[
-        bool, Query(description="whether to segment a case even if its images seem to have wrong names")
-    ] = False,
-    allow_missing: Annotated[
-        bool, Query(description="whether to segment a case without all four modalities, less accurately")
-    ] = False,
-) -> Options:
+class SegmentParameters(BaseModel):
+    """The query parameters of POST /segment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enhancing_label: EnhancingLabel = Field(
+        EnhancingLabel.BRATS_2022,
+        description="label number of the enhancing tumour: 4 (BraTS until 2022) or 3 (from 2023)",
+    )
+    probabilities: bool = Field(False, description="whether the zip also contains a probability map of each region")
+    trust_names: bool = Field(
+        False, description="whether to segment a case even if its images seem to have wrong names"
+    )
+    allow_missing: bool = Field(
+        False, description="whether to segment a case without all four modalities, less accurately"
+    )
+
+
+async def get_options(request: Request, parameters: Annotated[SegmentParameters, Query()]) -> Options:
     """What the query parameters ask for."""
-    for name in ("enhancing_label", "probabilities", "trust_names", "allow_missing"):
+    for name in SegmentParameters.model_fields:
         _check_single("query", name, request.query_params.getlist(name))
-    return Options(enhancing_label, probabilities, trust_names, allow_missing)
+    return Options(
+        parameters.enhancing_label, parameters.probabilities, parameters.trust_names, parameters.allow_missing
+    )
 
 
 async def get_new_job(
