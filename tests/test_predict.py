@@ -116,6 +116,13 @@ def test_adjacent_slices_decide_about_uncertain_voxels_only():
     assert find_mask(probability, np.arange(3)).tolist() == [[list(map(bool, mask)) for _, mask in columns]]
 
 
+def test_a_mask_in_which_the_network_is_not_confident_enough_is_empty():
+    probability = np.full((2, 2, 2), 200, np.uint8)
+    probability[0] = 255
+    assert find_mask(probability, np.arange(2), min_confident_fraction=0.5).all()
+    assert not find_mask(probability, np.arange(2), min_confident_fraction=0.6).any()
+
+
 def test_slices_that_were_not_run_do_not_count_as_neighbours():
     probability = np.array([[[0, 130, 130, 0, 200]]], np.uint8)
     assert find_mask(probability, np.array([1, 2])).tolist() == [[[False, True, True, False, False]]]

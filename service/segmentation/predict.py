@@ -57,21 +57,24 @@ def predict_slices(model: Model, slices: AxialSlices, observer: ProgressObserver
             slices_run[card.stem] = len(to_run)
             for region, probability in zip(card.regions, runner.run(number, slices, to_run), strict=True):
                 probabilities[region], fractions[region] = probability, confident_fraction(probability)
-                # In a patient without enhancing tumour, what looks like it is most often a vessel, and uncertain.
-                is_present = fractions[region] >= card.min_confident_fraction.get(region, 0)
-                masks[region] = find_mask(probability, to_run if is_present else to_run[:0])
+                masks[region] = find_mask(probability, to_run, card.min_confident_fraction.get(region, 0))
             to_run = slices_with(next(iter(masks.values())))
     fused, changed = fuse(masks)
     return Prediction(probabilities, fused, fractions, changed, slices_run, degraded=runner.model is not model)
 
 
-def find_mask(probability: NDArray[np.uint8], slices: NDArray[np.intp]) -> NDArray[np.bool_]:
+def find_mask(
+    probability: NDArray[np.uint8], slices: NDArray[np.intp], min_confident_fraction: float = 0
+) -> NDArray[np.bool_]:
     """The voxels of a probability map (X, Y, Z), in 1/255, with a weighted mean of at least one half.
 
-    The mean is over a voxel and its neighbours in the adjacent slices, which a 2D network sees separately; only slices
-    listed in `slices` count, and only they can contain a mask.
+    The mean is over a voxel and its neighbours in the adjacent slices, which a 2D network sees separately; only the
+    slices listed count, and only they can contain a mask. The mask is empty if the network is not confident enough: in
+    a patient without enhancing tumour, what looks like it is most often a vessel, and uncertain.
     """
     mask = np.zeros_like(probability, dtype=bool)
+    if confident_fraction(probability) < min_confident_fraction:
+        return mask
     below, above = (np.where(np.isin(slices + step, slices), slices + step, slices) for step in (-1, 1))
     own, lower, upper = (probability[..., indices].astype(np.uint16) for indices in (slices, below, above))
     weighted_sum = OWN_WEIGHT * own + NEIGHBOUR_WEIGHT * (lower + upper)

@@ -65,8 +65,8 @@ def score(case: Case, normalised: NormalisedCase, masks: RegionMasks) -> list[fl
 def whole_slice_masks(model: Model, case: NormalisedCase) -> dict[Region, NDArray[np.bool_]]:
     """The nested masks of the networks on every whole slice, padded to a multiple of the stride."""
     masks: dict[Region, NDArray[np.bool_]] = {}
-    volumes = np.zeros((4, *case.grid.shape), np.float32)
-    volumes[(slice(None), *case.box)] = case.intensities
+    volumes = np.zeros((4, *case.brain.grid.shape), np.float32)
+    volumes[(slice(None), *case.brain.box)] = case.intensities
     slices = torch.from_numpy(volumes).permute(3, 0, 2, 1)  # (Z, 4, Y, X)
     depth, _, height, width = slices.shape
     for checkpoint in model.checkpoints:
@@ -78,7 +78,9 @@ def whole_slice_masks(model: Model, case: NormalisedCase) -> dict[Region, NDArra
             seen = torch.cat([padded[z + reach + offset] for offset in card.slice_offsets])
             whole[z] = find_regions(checkpoint, seen[None], model)[0, 0, :height, :width]
         [region] = card.regions
-        masks[region] = find_mask(whole.transpose(2, 1, 0)[case.box], card, region)
+        probability = whole.transpose(2, 1, 0)[case.brain.box]
+        every_slice = np.arange(probability.shape[2])
+        masks[region] = find_mask(probability, every_slice, card.min_confident_fraction.get(region, 0))
     return fuse(masks)[0]
 
 
