@@ -52,7 +52,7 @@ def test_every_region_has_a_quality_estimate(default_model):
 
 
 def test_the_quality_estimate_is_the_one_fitted_on_the_published_cases(default_model):
-    evaluation = read_evaluation(Path(__file__).parents[1] / "docs" / "quality_cases.json")
+    evaluation = read_evaluation(Path(__file__).parents[1] / "docs" / "evaluations" / "out-of-fold.json")
     for region, fit in default_model.quality.items():
         fitted = fit_quality(evaluation, region)
         assert astuple(fitted)[:4] == pytest.approx(astuple(fit)[:4], abs=1e-3)
