@@ -9,6 +9,7 @@ import torch
 
 from model_training.evaluation.evaluate import read_evaluation
 from model_training.evaluation.quality import fit_quality
+from service.imaging.case import Modality
 from service.imaging.labels import Region
 from service.networks.checkpoints import load_model
 from service.networks.modality_network import BUNDLED as MODALITY_WEIGHTS
@@ -25,21 +26,27 @@ def test_there_is_one_network_for_each_region(default_model):
     assert sorted(c.card.regions for c in default_model.checkpoints) == [(region,) for region in sorted(Region)]
 
 
-def test_every_model_card_states_training_cases_and_scores(default_model):
+def test_every_model_card_states_training_cases_and_licence(default_model):
     for checkpoint in default_model.checkpoints:
         card = checkpoint.card
-        assert len(card.training["cases"]) == 32
+        assert len(set(card.training["cases"])) == 44
         assert card.training["recipe"]["name"] == card.name == "default"
-        assert {subset: scores["cases"] for subset, scores in card.scores.items()} == {"validation": 6, "test": 6}
         assert "Research use only" in card.licence
         assert "Not a medical device" in card.intended_use
 
 
-def test_training_cases_and_scored_cases_are_disjoint(default_model):
+def test_weights_without_held_out_cases_have_no_scores(default_model):
     for checkpoint in default_model.checkpoints:
-        training = checkpoint.card.training
-        assert len(set(training["chosen_on"])) == 6
-        assert not set(training["cases"]) & set(training["chosen_on"])
+        assert checkpoint.card.training["chosen_on"] == []
+        assert checkpoint.card.scores == {}
+
+
+def test_one_or_two_modalities_may_be_missing(default_model):
+    assert default_model.max_missing == 2
+    for missing in (*([modality] for modality in Modality), [Modality.T1, Modality.T2]):
+        measured = default_model.dice_without(missing)
+        assert list(measured) == list(Region)
+        assert all(dice.cases == 9 and dice.low <= dice.mean <= dice.high for dice in measured.values())
 
 
 def test_the_default_weights_find_the_tumour_of_the_phantom(default_model, phantom_files):
