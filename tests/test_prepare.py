@@ -12,7 +12,7 @@ from service.imaging.labels import OEDEMA
 def test_a_damaged_case_is_skipped_with_a_reason_and_the_others_are_prepared(tiny_data, tmp_path):
     skipped = prepare(tiny_data, ["damaged", "one", "absent"], tmp_path)
     assert sorted(skipped) == ["absent", "damaged"]
-    assert skipped["damaged"].startswith("T1Gd, T2, FLAIR: missing")
+    assert skipped["damaged"].startswith("T1: expected a whole NIfTI-1 image")
     assert [case.name for case in open_cases(tmp_path)] == ["one"]
     subsets = open_cache(tmp_path, {"train": ["damaged", "one"], "validation": [], "test": []})
     assert [case.name for case in subsets["train"]] == ["one"]
