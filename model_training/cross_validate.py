@@ -48,10 +48,10 @@ def cross_validate(recipe: Recipe, folds: Sequence[Fold], data: Path, cache: Pat
     for number, fold in enumerate(folds, start=1):
         run = out / str(number)
         train(recipe, open_cache(cache, fold.split), run, device, fold.initial_weights)
+        model = load_model(run / "weights", device).optimised()
         for missing in _missing_sets(recipe):
             path = evaluation_path(run, missing)
             if not path.is_file():
-                model = load_model(run / "weights", device).optimised()
                 write_evaluation(path, evaluate(model, data, fold.split, missing))
     for missing in _missing_sets(recipe):
         paths = [evaluation_path(out / str(number), missing) for number in range(1, len(folds) + 1)]

@@ -130,7 +130,7 @@ class ModelCard(WireModel):
         description="flip test-time augmentation: whether predictions on the slice and its mirror image are averaged"
     )
     min_confident_fraction: Mapping[str, float] = Field(
-        description="by region: a mask becomes empty if the Dice that the network's probabilities imply is lower"
+        description="by region: a mask becomes empty if the network is confident in a smaller fraction of it"
     )
     quality: Mapping[str, QualityFit] = Field(description="by region: how its Dice is predicted")
     max_missing: int = Field(description="so many of the four modalities may be missing (allow_missing)")

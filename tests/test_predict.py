@@ -11,7 +11,7 @@ from service.imaging.labels import Region
 from service.networks.model import DEFAULT_BATCH_SIZE, Checkpoint, Model
 from service.networks.unet import UNet
 from service.segmentation.fuse import slices_with
-from service.segmentation.predict import fit_batch_size, predict_masks
+from service.segmentation.predict import find_mask, fit_batch_size, predict_masks
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 INTENSITIES = np.random.default_rng(0).normal(size=(4, 21, 18, 25)).astype(np.float32)
@@ -98,10 +98,17 @@ def test_the_cascade_is_bit_identical_to_running_every_network(precision):
     cascade = predict_masks(model, intensities)
     assert 0 < cascade.masks[Region.ET].sum() < cascade.masks[Region.TC].sum() < cascade.masks[Region.WT].sum()
     slices = slices_with(cascade.masks[Region.WT])
+    masks = {}
     for checkpoint in model.checkpoints:
         [region] = checkpoint.card.regions
-        alone = predict_masks(Model((checkpoint,), CPU, precision), intensities).probabilities[region]
-        assert np.array_equal(cascade.probabilities[region][..., slices], alone[..., slices])
+        alone = predict_masks(Model((checkpoint,), CPU, precision), intensities)
+        probability = alone.probabilities[region]
+        assert np.array_equal(cascade.probabilities[region][..., slices], probability[..., slices])
+        masks[region] = alone.masks[region] if region == Region.WT else find_mask(probability, slices)
+    whole, core, enhancing = masks.values()
+    assert np.array_equal(cascade.masks[Region.WT], whole)
+    assert np.array_equal(cascade.masks[Region.TC], (core | enhancing) & whole)
+    assert np.array_equal(cascade.masks[Region.ET], enhancing & whole)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

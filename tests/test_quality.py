@@ -37,9 +37,9 @@ def test_a_confident_fraction_is_corrected_on_the_logit_scale():
     assert quality.high == pytest.approx(3 / 4)
 
 
-@pytest.mark.parametrize("found_share", [0, 0.2, 0.9, 0.9999, 1])
-def test_the_predicted_dice_lies_within_its_interval(found_share):
-    quality = estimate_quality(fit(intercept=-2, slope=0.6), found_share)
+@pytest.mark.parametrize("fraction", [0, 0.2, 0.9, 0.9999, 1])
+def test_the_predicted_dice_lies_within_its_interval(fraction):
+    quality = estimate_quality(fit(intercept=-2, slope=0.6), fraction)
     assert 0 < quality.low < quality.predicted_dice < quality.high < 1
 
 
@@ -48,6 +48,6 @@ def test_the_predicted_dice_rises_with_the_confident_fraction():
     assert predicted == sorted(set(predicted))
 
 
-@pytest.mark.parametrize(("found_share", "expected"), [(0, 0.001), (0.0005, 0.001), (0.9995, 0.999), (1, 0.999)])
-def test_a_confident_fraction_whose_logit_is_infinite_is_replaced_by_the_nearest_finite_one(found_share, expected):
-    assert estimate_quality(fit(), found_share).predicted_dice == pytest.approx(expected)
+@pytest.mark.parametrize(("fraction", "expected"), [(0, 0.001), (0.0005, 0.001), (0.9995, 0.999), (1, 0.999)])
+def test_a_confident_fraction_whose_logit_is_infinite_is_replaced_by_the_nearest_finite_one(fraction, expected):
+    assert estimate_quality(fit(), fraction).predicted_dice == pytest.approx(expected)

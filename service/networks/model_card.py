@@ -55,9 +55,7 @@ class ModelCard:
     slice_offsets: tuple[int, ...] = (0,)  # input slices relative to the one that is segmented
     normalisation: str = NORMALISATION
     flip_tta: bool = False  # flip test-time augmentation: average with the prediction on the mirrored slice
-    min_confident_fraction: Mapping[str, float] = field(
-        default_factory=dict
-    )  # by region; a less certain mask becomes empty
+    min_confident_fraction: Mapping[str, float] = field(default_factory=dict)  # by region; below it, the mask is empty
     quality: Mapping[str, QualityFit] = field(default_factory=dict)  # by region; empty: no quality estimate
     max_missing: int = 0  # so many modalities of a case may be missing; their channels are zero then
     dice_without: Mapping[str, Mapping[str, MeasuredDice]] = field(default_factory=dict)  # by region; see missing_key

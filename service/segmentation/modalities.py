@@ -33,8 +33,8 @@ def find_contradiction(
     names = list(Modality)
     volumes = np.array([index for index, name in enumerate(names) if name not in missing])
     present = log_probability[volumes]  # (N, 4)
-    _, best = linear_sum_assignment(present, maximize=True)
-    margin = float(np.take_along_axis(present, best[:, None], axis=1).sum() - log_probability[volumes, volumes].sum())
+    rows, best = linear_sum_assignment(present, maximize=True)
+    margin = float(present[rows, best].sum() - present[rows, volumes].sum())
     if margin > 0:
         found = ", ".join(
             f"{names[volume]} looks like {names[seen]}"

@@ -73,7 +73,7 @@ def find_mask(
     a patient without enhancing tumour, what looks like it is most often a vessel, and uncertain.
     """
     mask = np.zeros_like(probability, dtype=bool)
-    if confident_fraction(probability) < min_confident_fraction:
+    if min_confident_fraction and confident_fraction(probability) < min_confident_fraction:
         return mask
     below, above = (np.where(np.isin(slices + step, slices), slices + step, slices) for step in (-1, 1))
     own, lower, upper = (probability[..., indices].astype(np.uint16) for indices in (slices, below, above))
