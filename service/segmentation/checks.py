@@ -34,15 +34,15 @@ class Findings:
 
 
 def check_modalities(case: Case, model: Model, options: Options) -> None:
-    """Raise ModalityError if modalities are missing and may not be, or if one image was sent as two of them."""
+    """Raise ModalityError if modalities are missing and may not be."""
     if not options.allow_missing or len(case.missing) > model.max_missing:
         hint = f" With ?allow_missing=true, up to {model.max_missing} may be missing." if model.max_missing else ""
         check_complete(case, hint)
-    check_distinct(case.images)
 
 
 def check_appearance(case: Case, normalised: NormalisedCase, model: Model, options: Options) -> Findings:
-    """Look at the images themselves. Raises ModalityError if their names are certainly wrong."""
+    """Look at the images themselves. Raises ModalityError if two are the same or if their names are certainly wrong."""
+    check_distinct(case.images)
     has_skull = _has_skull(normalised.brain)
     contradiction = None
     if model.modality_network and not has_skull:  # it only knows brains without skull

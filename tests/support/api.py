@@ -64,7 +64,7 @@ def read_problem(response: httpx2.Response, status: int, kind: str) -> str:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
-    assert problem["type"] == f"urn:glioserve:problem:{kind}"
+    assert problem["type"] == f"urn:glioserve:problem:{kind}", response.text
     assert problem["status"] == status
     assert not LEAK.search(problem["detail"])
     return problem["detail"]
