@@ -1,19 +1,11 @@
 import numpy as np
 import pytest
 
-from service.imaging.case import (
-    GROUND_TRUTH,
-    Case,
-    Modality,
-    assign_roles,
-    check_complete,
-    check_distinct,
-    is_nifti_name,
-    read_case,
-    role_of,
-)
+from service.imaging.case import GROUND_TRUTH, Case, Modality, check_distinct, check_one_grid
 from service.imaging.errors import GeometryError, ModalityError
+from service.imaging.names import assign_roles, check_complete, is_image_name, role_of
 from service.imaging.nifti import encode_nifti
+from service.imaging.reading import read_case
 from service.imaging.volume import Volume
 
 ROLES = [*Modality, GROUND_TRUTH]
@@ -36,9 +28,9 @@ def test_file_names_of_every_brats_year_are_recognised(names):
 
 def test_other_file_names_are_ignored():
     assert role_of("case_pred.nii.gz") is None
-    assert not is_nifti_name("readme.txt")
-    assert not is_nifti_name("case_t1.nii/")
-    assert not is_nifti_name("__MACOSX/case/._case_t1.nii.gz")
+    assert not is_image_name("readme.txt")
+    assert not is_image_name("case_t1.nii/")
+    assert not is_image_name("__MACOSX/case/._case_t1.nii.gz")
 
 
 def test_a_missing_modality_is_named_with_those_found():
@@ -69,7 +61,7 @@ def test_grids_are_compared_with_the_first_modality_present():
     files = files_with(Volume(np.ones((3, 4, 6), np.uint8), np.eye(4)))
     del files["t1.nii"]
     with pytest.raises(GeometryError, match=r"FLAIR: expected the shape of T1Gd, \(3, 4, 5\), found \(3, 4, 6\)"):
-        read_case(files)
+        check_one_grid(read_case(files))
 
 
 def test_a_duplicate_modality_is_named():
@@ -87,13 +79,13 @@ def files_with(flair: Volume) -> dict[str, bytes]:
 def test_different_shapes_are_an_error_with_both_values():
     flair = Volume(np.ones((3, 4, 6), np.uint8), np.eye(4))
     with pytest.raises(GeometryError, match=r"FLAIR.*\(3, 4, 5\).*\(3, 4, 6\)"):
-        read_case(files_with(flair))
+        check_one_grid(read_case(files_with(flair)))
 
 
 def test_different_affines_are_an_error_with_both_values():
     flair = Volume(np.ones((3, 4, 5), np.uint8), np.diag([1, 1, 2, 1]))
     with pytest.raises(GeometryError, match=r"FLAIR.*1\.0, 0\.0\], .*2\.0, 0\.0\]"):
-        read_case(files_with(flair))
+        check_one_grid(read_case(files_with(flair)))
 
 
 def test_the_ground_truth_is_optional(phantom_files):

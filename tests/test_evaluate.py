@@ -57,7 +57,7 @@ def test_an_evaluation_in_another_format_is_rejected(evaluation, tmp_path):
 
 
 def test_a_case_that_cannot_be_evaluated_is_named(model, tiny_data):
-    with pytest.raises(ValueError, match=r"^damaged: T1: expected a whole NIfTI-1 image"):
+    with pytest.raises(ValueError, match=r"^damaged: T1: expected a whole image"):
         evaluate(model, tiny_data, {"train": [], "validation": ["damaged"], "test": []})
     with pytest.raises(ValueError, match=r"^absent: "):
         evaluate(model, tiny_data, {"train": [], "validation": ["absent"], "test": []})

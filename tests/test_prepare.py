@@ -5,14 +5,18 @@ import pytest
 from tiny import FIRST_SLICES
 
 from model_training.data.prepare import Content, find_cases, open_cache, open_cases, prepare
-from service.imaging.case import Modality
+from service.imaging.case import GROUND_TRUTH, Modality
+from service.imaging.formats import decode
 from service.imaging.labels import OEDEMA
+from service.imaging.names import role_of
+from service.imaging.nifti import encode_nifti
+from service.imaging.volume import Volume
 
 
 def test_a_damaged_case_is_skipped_with_a_reason_and_the_others_are_prepared(tiny_data, tmp_path):
     skipped = prepare(tiny_data, ["damaged", "one", "absent"], tmp_path)
     assert sorted(skipped) == ["absent", "damaged"]
-    assert skipped["damaged"].startswith("T1: expected a whole NIfTI-1 image")
+    assert skipped["damaged"].startswith("T1: expected a whole image")
     assert [case.name for case in open_cases(tmp_path)] == ["one"]
     subsets = open_cache(tmp_path, {"train": ["damaged", "one"], "validation": [], "test": []})
     assert [case.name for case in subsets["train"]] == ["one"]
@@ -36,6 +40,16 @@ def test_a_cached_case_has_normalised_slices_and_their_labels(tiny_cases):
     assert flair[one.labels == OEDEMA].mean() > 1  # oedema is bright in FLAIR
     assert one.has_enhancing
     assert np.array_equal(one.contents == Content.TUMOUR, one.labels.any(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("role", [Modality.T2, GROUND_TRUTH])
+def test_a_case_on_different_grids_is_skipped(role, tiny_data, tmp_path):
+    folder = shutil.copytree(tiny_data / "one", tmp_path / "data" / "one")
+    [path] = [path for path in folder.iterdir() if role_of(path.name) == role]
+    image = decode(path.read_bytes(), role)
+    path.write_bytes(encode_nifti(Volume(image.voxels[1:], image.affine)))
+    skipped = prepare(tmp_path / "data", None, tmp_path / "cache")
+    assert skipped["one"].startswith(f"{role}: expected the shape of T1Gd")
 
 
 def test_cached_cases_are_not_prepared_again(tiny_data, tmp_path):

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model_training.data.split import SUBSETS, Split
-from service.imaging.case import Case, assign_roles, check_complete, is_nifti_name, read_case
+from service.imaging.case import GROUND_TRUTH, Case, check_grid, check_one_grid
 from service.imaging.errors import InputError, LabelError
 from service.imaging.geometry import resample_mask
 from service.imaging.labels import EnhancingLabel, label_map, region_masks
+from service.imaging.names import assign_roles, check_complete, is_image_name
 from service.imaging.normalise import normalise
+from service.imaging.reading import read_case
 
 FILES = ("intensities.npy", "labels.npy", "contents.npy")  # the arrays of a CachedCase
 OUTDATED_FILES = ("scores.npy",)  # written by earlier versions
@@ -58,7 +61,7 @@ def find_cases(data: Path) -> dict[str, Path]:
     Raises ValueError if there is no such folder, or if two have the same name.
     """
     walk = os.walk(data, followlinks=True)  # data sets are often assembled from symbolic links
-    folders = sorted(Path(folder) for folder, _, files in walk if any(map(is_nifti_name, files)))
+    folders = sorted(Path(folder) for folder, _, files in walk if any(map(is_image_name, files)))
     if not folders:
         raise ValueError(f"{data}: expected one folder with NIfTI files for each case, found none")
     cases = {folder.name: folder for folder in folders}
@@ -70,8 +73,8 @@ def find_cases(data: Path) -> dict[str, Path]:
 
 def read_folder(folder: Path) -> dict[str, bytes]:
     """Read the NIfTI files of one BraTS case by file name, like the files of a request."""
-    files = {path.name: path for path in sorted(folder.iterdir()) if is_nifti_name(path.name)}
-    return {name: files[name].read_bytes() for name in assign_roles(files).values()}
+    files = {path.name: path for path in sorted(folder.iterdir()) if is_image_name(path.name)}
+    return {name: files[name].read_bytes() for name in chain(*assign_roles(files).values())}
 
 
 def prepare(data: Path, names: Iterable[str] | None, cache: Path) -> dict[str, str]:
@@ -128,6 +131,8 @@ def _cache_case(case: Case, folder: Path) -> None:
     check_complete(case)
     if case.ground_truth is None:
         raise LabelError("Ground truth: expected one for training, found none.")
+    check_one_grid(case)
+    check_grid(GROUND_TRUTH, case.ground_truth, case.reference, case.grid)
     normalised = normalise(case.images)
     masks = {
         region: resample_mask(mask, case.grid, normalised.brain.grid)[normalised.brain.box]

@@ -13,10 +13,11 @@ from tqdm import tqdm
 from model_training.data.prepare import find_cases, read_folder
 from model_training.data.split import Split
 from model_training.memory import peak_memory_mib
-from service.imaging.case import GROUND_TRUTH, Modality, assign_roles, role_of
+from service.imaging.case import Modality
 from service.imaging.errors import InputError
 from service.imaging.labels import Region, region_masks
-from service.imaging.nifti import decode_nifti
+from service.imaging.names import role_of
+from service.imaging.reading import read_case
 from service.networks.model import Model
 from service.networks.model_card import save_card
 from service.networks.precision import precision_name
@@ -141,7 +142,8 @@ def _evaluate_case(model: Model, folder: Path, subset: str, missing: Sequence[Mo
         raise ValueError(f"{folder.name}: {error}") from error
     if segmentation.scores is None:
         raise ValueError(f"{folder.name}: expected a ground truth for the scores, found none")
-    truth = decode_nifti(files[assign_roles(files)[GROUND_TRUTH]], GROUND_TRUTH)
+    truth = read_case(files).ground_truth
+    assert truth, "there are scores"
     regions = {
         region: RegionResult(
             segmentation.scores[region],

@@ -6,7 +6,8 @@ InputError                the case cannot be segmented
 ├── ModalityError         a modality is missing or present more than once
 ├── GeometryError         the volumes' grids differ, or a grid is unusable
 ├── IntensityError        voxel values that cannot be normalised
-└── LabelError            a ground truth with unknown or mixed labels
+├── LabelError            a ground truth with unknown or mixed labels
+└── PreparationError      a raw scan that cannot be prepared for the networks
 """
 
 
@@ -36,3 +37,7 @@ class IntensityError(InputError):
 
 class LabelError(InputError):
     """A ground truth with unknown or mixed labels."""
+
+
+class PreparationError(InputError):
+    """A raw scan that cannot be prepared for the networks."""

@@ -23,20 +23,33 @@ def working_grid(grid: Grid) -> Grid:
     An axis-aligned grid with 1 mm voxels keeps its lattice, with reordered axes; any other is covered by a new one.
     Raises GeometryError for a field of view of more than 512 mm along an axis, or a new grid of more than 34 litres.
     """
-    corners_lps = _corners(grid) @ LPS_AXES
-    low, high = corners_lps.min(axis=0), corners_lps.max(axis=0)
-    if (high - low).max() > MAX_EXTENT_MM:
-        found = " x ".join(f"{extent:.0f}" for extent in high - low)
-        raise GeometryError(f"Field of view: expected at most {MAX_EXTENT_MM} mm along each axis, found {found} mm.")
-
-    reordered = _reorder(Volume(np.broadcast_to(np.int8(0), grid.shape), grid.affine), LPS_AXES).grid
+    check_extent(grid)
+    reordered = reorder(Volume(np.broadcast_to(np.int8(0), grid.shape), grid.affine), LPS_AXES).grid
     if _same_lattice(reordered, _lps_grid(reordered.shape, reordered.affine[:3, 3])):
         return reordered
-    x, y, z = (int(length) + 1 for length in np.ceil((high - low).round(3)))
+    covering = covering_grid(grid)
+    x, y, z = covering.shape
     if x * y * z > MAX_WORKING_VOXELS:
         raise GeometryError(
             f"Field of view: expected at most {MAX_WORKING_VOXELS / 1e6:.0f} litres, found {x} x {y} x {z} mm."
         )
+    return covering
+
+
+def check_extent(grid: Grid) -> None:
+    """Raise GeometryError for a field of view of more than 512 mm along an axis."""
+    corners_lps = _corners(grid) @ LPS_AXES
+    extent_mm = corners_lps.max(axis=0) - corners_lps.min(axis=0)
+    if extent_mm.max() > MAX_EXTENT_MM:
+        found = " x ".join(f"{length:.0f}" for length in extent_mm)
+        raise GeometryError(f"Field of view: expected at most {MAX_EXTENT_MM} mm along each axis, found {found} mm.")
+
+
+def covering_grid(grid: Grid) -> Grid:
+    """An LPS, 1 mm grid that covers another grid."""
+    corners_lps = _corners(grid) @ LPS_AXES
+    low, high = corners_lps.min(axis=0), corners_lps.max(axis=0)
+    x, y, z = (int(length) + 1 for length in np.ceil((high - low).round(3)))
     return _lps_grid((x, y, z), LPS_AXES @ low)
 
 
@@ -46,7 +59,7 @@ def resample(volume: Volume, grid: Grid) -> NDArray[Any]:
     Where both grids are the same lattice in another axis order, the result is a view of the volume's voxels; otherwise
     it is interpolated linearly, as float32.
     """
-    reordered = _reorder(volume, grid.affine[:3, :3])
+    reordered = reorder(volume, grid.affine[:3, :3])
     if _same_lattice(reordered.grid, grid):
         return reordered.voxels
     return ndimage.affine_transform(
@@ -92,7 +105,7 @@ def _same_lattice(a: Grid, b: Grid) -> bool:
     return a.shape == b.shape and bool(np.abs(_corners(a) - _corners(b)).max() < COINCIDENCE_MM)
 
 
-def _reorder(volume: Volume, axes: NDArray[np.float64]) -> Volume:
+def reorder(volume: Volume, axes: NDArray[np.float64]) -> Volume:
     """The same voxels with array axes transposed and flipped to the nearest of these axis vectors (3, 3) in RAS+."""
     transform = ornt_transform(io_orientation(volume.affine), io_orientation(np.pad(axes, (0, 1))))
     voxels = apply_orientation(volume.voxels, transform)

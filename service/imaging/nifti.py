@@ -1,140 +1,54 @@
-"""Reading and writing NIfTI-1 images, trusting nothing in the file."""
+"""Reading headers of NIfTI-1 and NIfTI-2, and writing NIfTI-1."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BytesIO, RawIOBase
-from typing import Any, BinaryIO, cast
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 import nibabel as nib
-import numpy as np
-from isal import igzip, isal_zlib
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
-from numpy.typing import NDArray
+from isal import igzip
 
 from service.imaging.errors import MalformedImageError
-from service.imaging.nifti_header import (
-    FIRST_VOXEL_BYTE,
-    HEADER_BYTES,
-    MAX_EXTENSION_BYTES,
-    MAX_VOXELS,
-    checked_affine,
-    checked_offset,
-    checked_shape,
-    checked_type,
-)
-from service.imaging.volume import Grid, Volume
+from service.imaging.header_checks import checked_grid, checked_type
+from service.imaging.open_image import MAX_HEADER_BYTES, OpenImage, read_exactly
+from service.imaging.volume import Volume
 
-MAX_TRAILING_BYTES = 2**20  # padding that some writers leave after the voxels
-MAX_FILE_BYTES = 8 * MAX_VOXELS + FIRST_VOXEL_BYTE + MAX_EXTENSION_BYTES + MAX_TRAILING_BYTES
-COMPRESSED_ALLOWANCE_BYTES = 2**22  # on top of the voxels, which hardly grow when compressed
-CHUNK_VOXELS = 2**17  # held in memory twice: as stored and as converted
-
-GZIP_MAGIC = b"\x1f\x8b"
-READ_ERRORS = (
-    HeaderDataError,
-    WrapStructError,
-    OSError,
-    EOFError,
-    cast(type[Exception], isal_zlib.error),  # its type stub declares an instance, not a class
-    ValueError,
-    OverflowError,
-)
+SIZE_FIELD_BYTES = 4  # the header begins with its own size, in the byte order of the file
+HEADER_TYPES: Mapping[int, Any] = {header.sizeof_hdr: header for header in (nib.Nifti1Header, nib.Nifti2Header)}
+MAX_DIMENSIONS = 7
 
 
-class _BoundedGzipFile(RawIOBase):
-    """Limits how much of a gzip file is read: a malicious one may be endless and never decompress to any data."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.bytes_left = COMPRESSED_ALLOWANCE_BYTES
-
-    def readable(self) -> bool:
-        """Always true."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read into a buffer. Raises ValueError beyond the limit."""
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        self.bytes_left -= len(data)
-        if self.bytes_left < 0:
-            raise ValueError("more compressed bytes than the image needs")
-        return len(data)
+def header_size(head: bytes) -> int | None:
+    """Size of the header that begins with these bytes; None if they do not begin a NIfTI header."""
+    sizes = {int.from_bytes(head[:SIZE_FIELD_BYTES], order) for order in ("little", "big")}
+    return next(iter(sizes & HEADER_TYPES.keys()), None)
 
 
-@dataclass(frozen=True)
-class OpenImage:
-    """A NIfTI-1 file with a valid header, before any voxel is read."""
+def read_nifti(size: int, stream: BinaryIO, second: BinaryIO | None, name: str) -> OpenImage:
+    """Read a header of this size; `second` is the stream of the .img file of a .hdr and .img pair.
 
-    name: str  # used in error messages
-    stream: BinaryIO  # positioned at the first voxel
-    grid: Grid
-    stored_type: np.dtype[Any]
-    scaling: tuple[float, float] | None  # slope and intercept; None if voxels are not scaled
-
-    @property
-    def voxel_type(self) -> np.dtype[Any]:
-        """The stored type, which takes the least memory; float32 for scaled or 64-bit voxels."""
-        as_stored = self.scaling is None and self.stored_type.itemsize <= 4
-        return self.stored_type.newbyteorder("=") if as_stored else np.dtype(np.float32)
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory that the voxels take."""
-        return int(np.prod(self.grid.shape)) * self.voxel_type.itemsize
-
-    def read(self, buffer: Any) -> Volume:
-        """Read the voxels into a writable buffer of `size_bytes`. Raises MalformedImageError."""
-        voxels = np.frombuffer(buffer, self.voxel_type)
-        with _malformed_image_errors(self.name):
-            for start in range(0, voxels.size, CHUNK_VOXELS):
-                chunk = voxels[start : start + CHUNK_VOXELS]
-                chunk[:] = self._scaled(self._read_stored(chunk.size))
-            # gzip checks its checksum only at the end of the stream, and most damage shows nowhere else.
-            if len(self.stream.read(MAX_TRAILING_BYTES + 1)) > MAX_TRAILING_BYTES:
-                raise ValueError("more bytes than the image has")
-        return Volume(voxels.reshape(self.grid.shape, order="F"), self.grid.affine)
-
-    def _read_stored(self, count: int) -> NDArray[Any]:
-        return np.frombuffer(_read_exactly(self.stream, count * self.stored_type.itemsize), self.stored_type)
-
-    def _scaled(self, stored: NDArray[Any]) -> NDArray[Any]:
-        with np.errstate(all="ignore"):  # overflow becomes infinity, which normalisation rejects
-            if self.scaling is None:
-                return stored.astype(self.voxel_type)
-            slope, intercept = self.scaling
-            scaled: NDArray[np.float32] = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-            return scaled
-
-
-def open_nifti(file: BinaryIO, name: str) -> OpenImage:
-    """Read and check the header of a .nii or .nii.gz file; `name` is used in error messages.
-
-    Raises MalformedImageError, OversizedImageError or GeometryError.
+    Raises MalformedImageError, OversizedImageError, GeometryError, or one of READ_ERRORS.
     """
-    # The content decides, not the file name: renamed files are common.
-    with _malformed_image_errors(name), np.errstate(all="ignore"):  # non-finite fields are rejected below
-        is_compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        file.seek(0)
-        compressed = _BoundedGzipFile(file)
-        stream = cast(BinaryIO, igzip.open(compressed)) if is_compressed else file
-        header = nib.Nifti1Header(_read_exactly(stream, HEADER_BYTES))
-        first_voxel_byte = checked_offset(header, name)
-        _read_exactly(stream, first_voxel_byte - HEADER_BYTES)
-        stored_type, shape = checked_type(header, name), checked_shape(header, name)
-        grid = Grid(shape, checked_affine(header, name))
-        slope, intercept = header.get_slope_inter()
-        compressed.bytes_left += int(1.1 * np.prod(shape) * stored_type.itemsize)
-    unscaled = slope is None or (slope, intercept) == (1, 0)
-    return OpenImage(name, stream, grid, stored_type, None if unscaled else (slope, intercept))
+    header = HEADER_TYPES[size](read_exactly(stream, size))
+    magic = header["magic"].item()
+    if magic == header.pair_magic and not second:
+        raise MalformedImageError(f"{name}: expected both files of a .hdr and .img pair, found one of them.")
+    voxels = second if magic == header.pair_magic and second else stream
+    _skip_to_voxels(header, voxels, size if voxels is stream else 0, name)
+    dimensions = int(header["dim"][0])
+    if not 0 < dimensions <= MAX_DIMENSIONS:
+        raise MalformedImageError(f"{name}: expected a three-dimensional image, found {dimensions} dimensions.")
+    grid = checked_grid(header.get_data_shape(), header.get_best_affine(), name)
+    slope, intercept = header.get_slope_inter()
+    scaling = None if slope is None or (slope, intercept) == (1, 0) else (slope, intercept)
+    stored_type = checked_type(header.get_data_dtype(), name)
+    return OpenImage(name, voxels, grid, stored_type, scaling)
 
 
-def decode_nifti(data: bytes, name: str) -> Volume:
-    """The volume in the bytes of a .nii or .nii.gz file. Raises like `open_nifti` and `OpenImage.read`."""
-    image = open_nifti(BytesIO(data), name)
-    return image.read(bytearray(image.size_bytes))
+def _skip_to_voxels(header: nib.Nifti1Header, stream: BinaryIO, position: int, name: str) -> None:
+    first = 0 if position == 0 else position + SIZE_FIELD_BYTES  # every single file has four bytes about extensions
+    offset, most = float(header["vox_offset"]), first + MAX_HEADER_BYTES
+    if not first <= offset <= most:  # rejects NaN as well
+        raise MalformedImageError(f"{name}: expected voxels from byte {first} to {most}, found {offset:g}.")
+    read_exactly(stream, int(offset) - position)
 
 
 def encode_nifti(volume: Volume, slope: float = 1.0) -> bytes:
@@ -146,21 +60,3 @@ def encode_nifti(volume: Volume, slope: float = 1.0) -> bytes:
     image.header.set_xyzt_units("mm")
     image.header.set_slope_inter(slope, 0)
     return igzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
-
-
-def _read_exactly(stream: BinaryIO, count: int) -> bytes:
-    data = stream.read(count)
-    if len(data) < count:
-        raise EOFError
-    return data
-
-
-@contextmanager
-def _malformed_image_errors(name: str) -> Iterator[None]:
-    """Translate the errors of damaged files."""
-    try:
-        yield
-    except READ_ERRORS as error:
-        raise MalformedImageError(
-            f"{name}: expected a whole NIfTI-1 image (.nii or .nii.gz), found damage or another format."
-        ) from error

@@ -45,24 +45,21 @@ class NormalisedCase:
     brain: BrainBox
 
 
-def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
-    """Resample the modalities on one grid to an LPS, 1 mm grid, crop them to the brain and normalise them.
+def normalise(images: Mapping[Modality, Volume], brain_mask: Volume | None = None) -> NormalisedCase:
+    """Resample the modalities to an LPS, 1 mm grid, crop them to the brain and normalise them.
 
-    The brain is every voxel that is not exactly zero in at least one modality. Not "above zero": interpolation leaves
-    negative intensities inside real brains.
+    Without a brain mask, the images must be on one grid, and the brain is every voxel that is not exactly zero in at
+    least one modality. Not "above zero": interpolation leaves negative intensities inside real brains.
     Raises GeometryError, and IntensityError if there is no brain or a modality cannot be normalised.
     """
-    first = next(iter(images.values()))
-    grid = working_grid(first.grid)
-    not_zero = reduce(np.logical_or, (image.voxels != 0 for image in images.values()))
-    brain_fraction = resample(Volume(not_zero, first.affine), grid)
+    brain_image = brain_mask or _not_zero(images)
+    grid = working_grid(brain_image.grid)
+    brain_fraction = resample(Volume(brain_image.voxels != 0, brain_image.affine), grid)
     brain = at_least_half(brain_fraction)
     if not brain.any():
         raise IntensityError("Expected a brain, found zero in every voxel of every modality.")
     box = bounding_box(brain)
-    # Interpolation mixes background into voxels at the edge of the brain; dividing by their brain fraction undoes that.
-    brain_share = np.maximum(brain_fraction[box], np.float32(0.5))
-    x, y, z = brain_share.shape
+    x, y, z = brain[box].shape
     # In the memory order of NIfTI files, with the modalities of a voxel adjacent, which is fastest for convolutions.
     intensities = np.empty((z, y, x, len(Modality)), dtype=np.float32).transpose(3, 2, 1, 0)
 
@@ -71,12 +68,22 @@ def normalise(images: Mapping[Modality, Volume]) -> NormalisedCase:
             channel[:] = 0
             return
         image = resample(images[modality], grid)[box].astype(np.float32)
-        image /= brain_share
-        channel[:] = z_score(modality, image, brain[box])
+        seen = brain[box]
+        if brain_mask:
+            seen = seen & (image != 0)  # a series may cover a part of the brain only
+        else:  # interpolation mixes background into voxels at the edge of the brain; this undoes it
+            image /= np.maximum(brain_fraction[box], np.float32(0.5))
+        channel[:] = z_score(modality, image, seen)
 
     with ThreadPoolExecutor(MODALITIES_IN_PARALLEL) as threads:
         list(threads.map(fill, Modality, intensities))
     return NormalisedCase(intensities, BrainBox(grid, box, int(np.count_nonzero(brain)) * grid.voxel_ml))
+
+
+def _not_zero(images: Mapping[Modality, Volume]) -> Volume:
+    """Where at least one of the images on one grid is not zero."""
+    first, *_ = images.values()
+    return Volume(reduce(np.logical_or, (image.voxels != 0 for image in images.values())), first.affine)
 
 
 def z_score(modality: Modality, image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:

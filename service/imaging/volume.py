@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+AFFINE_TOLERANCE_MM = 1e-3
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -25,6 +27,10 @@ class Grid:
     def orientation(self) -> str:
         """Nearest anatomical direction of each array axis, such as LPS."""
         return "".join(nib.aff2axcodes(self.affine))
+
+    def coincides(self, other: "Grid") -> bool:
+        """Whether another grid has the same shape and, within rounding, the same affine."""
+        return self.shape == other.shape and np.allclose(self.affine, other.affine, rtol=0, atol=AFFINE_TOLERANCE_MM)
 
     @property
     def voxel_ml(self) -> float:

@@ -1,4 +1,4 @@
-"""The NIfTI files of an upload, opened: separate files, or entries of a zip in which nothing is trusted."""
+"""The image files of an upload, opened: separate files, or entries of a zip in which nothing is trusted."""
 
 import re
 import stat
@@ -7,13 +7,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BufferedReader, RawIOBase
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, LargeZipFile, ZipFile, ZipInfo
 
 from service.errors import BrokenArchiveError, TooLargeError, UnsafeArchiveError
-from service.imaging.case import assign_roles, is_nifti_name
-from service.imaging.nifti import MAX_FILE_BYTES
+from service.imaging.names import assign_roles, is_image_name
+from service.imaging.open_image import MAX_FILE_BYTES
 from service.settings import MIB
 
 ZIP_NAME = "file"  # file name of an upload's zip on disk; other files are named by their modality's suffix
@@ -26,7 +27,7 @@ MAX_READ_BYTES = MIB  # per call: zipfile reads the central directory in one cal
 LOCAL_HEADER_BYTES = 30  # before an entry's name and data
 ENCRYPTED_FLAGS = 0x01 | 0x40 | 0x2000  # data encryption, strong encryption, encrypted central directory
 ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:")
-NESTED = re.compile(r"\.(zip|7z|rar|tar|tgz|bz2|xz|zst|(?<!\.nii\.)gz)$", re.IGNORECASE)
+NESTED = re.compile(r"\.(zip|7z|rar|tar|tgz|bz2|xz|zst|(?<!\.nii\.)(?<!\.hdr\.)(?<!\.img\.)gz)$", re.IGNORECASE)
 
 READ_ERRORS = (
     BadZipFile,
@@ -43,7 +44,7 @@ READ_ERRORS = (
 
 @contextmanager
 def open_upload(folder: Path, max_unpacked_mib: int) -> Iterator[dict[str, BinaryIO]]:
-    """Open the NIfTI files of an upload in a folder; yields them by file name. Raises like `open_zip`, and OSError."""
+    """Open the image files of an upload in a folder; yields them by file name. Raises like `open_zip`, and OSError."""
     with ExitStack() as stack:
         if (path := folder / ZIP_NAME).exists():
             yield stack.enter_context(open_zip(stack.enter_context(path.open("rb")), max_unpacked_mib))
@@ -62,7 +63,7 @@ def open_zip(file: BinaryIO, max_unpacked_mib: int) -> Iterator[dict[str, Binary
         with _broken_archive_errors():
             archive = stack.enter_context(ZipFile(cast(IO[bytes], _ShortReads(file))))
         entries = {entry.filename: entry for entry in _checked_entries(archive)}
-        images = assign_roles(filter(is_nifti_name, entries)).values()
+        images = list(chain(*assign_roles(filter(is_image_name, entries)).values()))
         _check_sizes([entries[name] for name in images], max_unpacked_mib)
         with _broken_archive_errors():
             files = {name: stack.enter_context(archive.open(name)) for name in images}
@@ -136,7 +137,7 @@ def _check_entry(entry: ZipInfo) -> None:
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise UnsafeArchiveError("Archive: expected files and folders, found a link or a device.")
     if NESTED.search(name):
-        raise UnsafeArchiveError("Archive: expected NIfTI images, found an archive within the archive.")
+        raise UnsafeArchiveError("Archive: expected images, found an archive within the archive.")
     if entry.flag_bits & ENCRYPTED_FLAGS:
         raise BrokenArchiveError("Archive: expected no password, found an encrypted entry.")
     if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # zipfile decompresses others without a limit

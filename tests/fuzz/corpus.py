@@ -4,14 +4,17 @@ An upload is the files of a job folder by name: one zip named `file`, or one fil
 """
 
 import gzip
+import zlib
 from collections.abc import Mapping
 from functools import cache
 from zipfile import ZIP_STORED
 
+import nibabel as nib
 import numpy as np
 from support.case_files import MODALITY_NAMES, make_nifti, make_zip
 from support.malicious_archives import ARCHIVES
 from support.malicious_images import IMAGES
+from support.text_formats import METAIMAGE_HEADER, NRRD_HEADER, VOXELS
 
 from service.intake.archive import ZIP_NAME
 
@@ -33,6 +36,18 @@ def make_image(shape: tuple[int, int, int], seed: int = 0) -> bytes:
 
 
 @cache
+def other_formats() -> tuple[bytes, ...]:
+    """Small images in the formats other than NIfTI-1."""
+    voxels = np.ones((3, 3, 3), np.int16)
+    inflated = METAIMAGE_HEADER.encode() + VOXELS, NRRD_HEADER.encode() + VOXELS
+    metaimage = METAIMAGE_HEADER.replace("CompressedData = False", "CompressedData = True").encode()
+    nrrd = NRRD_HEADER.replace("encoding: raw", "encoding: gzip").encode()
+    deflated = metaimage + zlib.compress(VOXELS), nrrd + gzip.compress(VOXELS)
+    binary = [make(voxels, np.eye(4)).to_bytes() for make in (nib.Nifti2Image, nib.MGHImage)]
+    return *inflated, *deflated, *binary
+
+
+@cache
 def corpus() -> tuple[tuple[Upload, ...], tuple[Upload, ...]]:
     """Uploads to mutate: zips, both valid and malicious ones, and sets of one file per modality."""
     valid = {f"{SECRET}/{name}.nii": make_image((3, 3, 3)) for name in (*MODALITY_NAMES, "seg")}
@@ -40,6 +55,7 @@ def corpus() -> tuple[tuple[Upload, ...], tuple[Upload, ...]]:
     bodies = [make_zip(valid), make_zip(valid, ZIP_STORED), make_zip(gzipped), make_zip(gzipped, ZIP_STORED)]
     bodies += [upload.make_body() for upload in (*ARCHIVES.values(), *IMAGES.values())]
     parts = [dict(zip((*MODALITY_NAMES, "seg"), files.values(), strict=True)) for files in (valid, gzipped)]
+    parts += [dict.fromkeys(MODALITY_NAMES, data) for data in other_formats()]
     return tuple({ZIP_NAME: body} for body in bodies if len(body) <= MAX_CORPUS_ENTRY_BYTES), tuple(parts)
 
 

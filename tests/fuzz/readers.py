@@ -24,7 +24,8 @@ from fuzz.findings import Findings
 from fuzz.generated_uploads import uploads
 from fuzz.mutations import mutate_upload
 from service.errors import DecodingError
-from service.intake.decoder_process import MAX_MESSAGE_BYTES, confine, read_upload
+from service.intake import decoder_process
+from service.intake.decoder_process import MAX_MESSAGE_BYTES, confine
 from service.machine.process import silence_libraries
 
 MAX_UNPACKED_MIB = 64
@@ -47,7 +48,8 @@ def read(upload: Upload, folder: Path) -> str:
     for name, data in upload.items():
         (folder / name).write_bytes(data)
     try:
-        reply, shared = read_upload(str(folder), MAX_UNPACKED_MIB)
+        request = {"folder": str(folder), "max_unpacked_mib": MAX_UNPACKED_MIB, "prepare": "auto"}
+        reply, shared = decoder_process.Reader().answer(request)
     finally:
         for name in upload:
             (folder / name).unlink()
