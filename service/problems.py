@@ -26,6 +26,7 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     imaging_errors.GeometryError: ProblemType(422, "geometry", "Unusable geometry"),
     imaging_errors.IntensityError: ProblemType(422, "intensities", "Unusable intensities"),
     imaging_errors.LabelError: ProblemType(422, "labels", "Unknown ground truth labels"),
+    imaging_errors.PreparationError: ProblemType(422, "preparation", "Raw scan cannot be prepared"),
     errors.BrokenArchiveError: ProblemType(400, "broken-archive", "Not a readable zip"),
     errors.UnsafeArchiveError: ProblemType(400, "unsafe-archive", "Unsafe zip"),
     errors.TooLargeError: ProblemType(413, "too-large", "Too large"),

@@ -45,12 +45,30 @@ class RegionReport(WireModel):
 
 
 class InputReport(WireModel):
-    """The grid of the uploaded case, which is also the grid of the label map."""
+    """The grid of the uploaded image whose grid the label map has."""
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     orientation: str = Field(description="direction of each array axis, such as LPS")
     missing_modalities: tuple[str, ...] = Field(description="the modalities that were segmented without; usually none")
+
+
+class PreparedSeriesReport(WireModel):
+    """How a series was registered to the reference."""
+
+    motion: tuple[tuple[float, ...], ...] = Field(
+        description="4 x 4 matrix from points of the series to points of the reference, in RAS+ millimetres"
+    )
+    brain_overlap: float = Field(description="Dice of the brain in the moved series and in the reference")
+
+
+class PreparationReport(WireModel):
+    """What was done to a raw scan before it was segmented."""
+
+    reasons: tuple[str, ...] = Field(description="why the scan was prepared, in words")
+    reference: str = Field(description="the modality to which the others were registered")
+    series: Mapping[str, PreparedSeriesReport]
+    brain_ml: float
 
 
 class ModelIdentity(WireModel):
@@ -85,6 +103,7 @@ class Report(WireModel):
         "removed from TC and ET outside WT, added to TC where only ET was found"
     )
     input: InputReport
+    preparation: PreparationReport | None = Field(description="null if the scan was already prepared")
     model: ModelIdentity
     computation: ComputationReport
     degraded: bool = Field(description="whether device memory ran out, so that smaller batches or the CPU were used")
@@ -168,6 +187,7 @@ class JobStatus(WireModel):
     id: str
     state: Literal["waiting", "running", "done", "failed"]
     queue_position: int | None = Field(description="1 for the next job to run; null unless the job is waiting")
+    stage: str | None = Field(description="what is done now, as in timings_ms of the report; null unless running")
     slices: Mapping[str, SliceProgress] = Field(description="by network; a network that has not started is absent")
     estimated_remaining_s: float | None = Field(
         description="estimated seconds until the job finishes, from recent cases; null once it has finished"

@@ -9,7 +9,7 @@ from support.case_files import MODALITY_NAMES
 from support.command_line import GLIOSERVE, run_glioserve
 from support.running_service import connect, free_port, serve_in_process, wait_until
 
-from service.imaging.case import read_case_from
+from service.imaging.reading import read_case_from
 from service.intake.archive import open_zip
 
 

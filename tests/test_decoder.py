@@ -12,7 +12,7 @@ from support.case_files import make_case_files, make_zip
 from support.running_service import wait_until
 
 from service.errors import BrokenArchiveError, CrashError, DecodingError, TooLargeError
-from service.imaging.case import read_case
+from service.imaging.reading import read_case
 from service.intake import decoder as service_decoder
 from service.intake import decoder_process
 from service.intake.decoder import Decoder
@@ -41,10 +41,12 @@ def blocking_upload(tmp_path):
 
 
 def test_the_decoder_process_returns_the_same_case(decoder, upload):
-    expected, decoded = read_case(make_case_files()), decoder.read(upload)
+    expected = read_case(make_case_files())
+    decoded, reasons_to_prepare = decoder.read(upload)
     assert all((decoded.images[modality].voxels == volume.voxels).all() for modality, volume in expected.images.items())
     assert all((decoded.images[modality].affine == volume.affine).all() for modality, volume in expected.images.items())
     assert decoded.ground_truth is None
+    assert reasons_to_prepare == []
 
 
 def test_an_invalid_upload_raises_its_own_error(decoder, upload):
@@ -57,14 +59,14 @@ def test_a_crash_is_reported_and_the_next_case_is_decoded(decoder, upload, block
     Timer(0.5, os.kill, [decoder.pid, signal.SIGSEGV]).start()
     with pytest.raises(CrashError, match="crashed the decoder process"):
         decoder.read(blocking_upload)
-    assert decoder.read(upload).grid.shape == (8, 9, 10)
+    assert decoder.read(upload)[0].grid.shape == (8, 9, 10)
 
 
 def test_a_killed_decoder_process_is_replaced(decoder, upload):
     decoder.read(upload)
     os.kill(decoder.pid, signal.SIGKILL)
     wait_until(lambda: decoder.has_ended)
-    assert decoder.read(upload).grid.shape == (8, 9, 10)
+    assert decoder.read(upload)[0].grid.shape == (8, 9, 10)
 
 
 def test_a_case_over_the_time_limit_is_aborted(decoder, upload, blocking_upload, monkeypatch):
@@ -72,7 +74,7 @@ def test_a_case_over_the_time_limit_is_aborted(decoder, upload, blocking_upload,
     with pytest.raises(CrashError, match=r"longer than the 0\.3 s"):
         decoder.read(blocking_upload)
     monkeypatch.undo()
-    assert decoder.read(upload).grid.shape == (8, 9, 10)
+    assert decoder.read(upload)[0].grid.shape == (8, 9, 10)
 
 
 def test_decoding_can_be_cancelled(decoder, upload, blocking_upload):
@@ -80,15 +82,15 @@ def test_decoding_can_be_cancelled(decoder, upload, blocking_upload):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        decoder.read(blocking_upload, cancel)
-    assert decoder.read(upload).grid.shape == (8, 9, 10)
+        decoder.read(blocking_upload, check_cancelled=cancel)
+    assert decoder.read(upload)[0].grid.shape == (8, 9, 10)
 
 
 def test_nothing_is_imported_from_the_working_directory(upload, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resource.py").write_text("raise SystemExit")
     with closing(Decoder(max_unpacked_mib=1)) as decoder:
-        assert decoder.read(upload).grid.shape == (8, 9, 10)
+        assert decoder.read(upload)[0].grid.shape == (8, 9, 10)
 
 
 def test_the_decoder_process_ignores_shutdown_signals(decoder, upload):
@@ -103,7 +105,7 @@ def test_the_decoder_process_ignores_shutdown_signals(decoder, upload):
 
 def test_the_decoder_process_has_limits_and_dumps_no_core(decoder, upload):
     decoder.read(upload)
-    assert resource.prlimit(decoder.pid, resource.RLIMIT_AS)[0] == decoder_process.MAX_MEMORY_MIB * 2**20
+    assert resource.prlimit(decoder.pid, resource.RLIMIT_DATA)[0] == decoder_process.MAX_MEMORY_MIB * 2**20
     assert resource.prlimit(decoder.pid, resource.RLIMIT_CORE) == (0, 0)
     assert Path(f"/proc/{decoder.pid}/oom_score_adj").read_text() == "1000\n"
 
@@ -120,7 +122,7 @@ def test_error_messages_do_not_quote_the_file(failure, name, phrase, monkeypatch
         raise failure
 
     monkeypatch.setattr(decoder_process, "open_upload", fail)
-    reply, shared = decoder_process.read_upload("folder", max_unpacked_mib=1)
+    reply, shared = decoder_process.Reader().answer({"folder": "folder", "max_unpacked_mib": 1, "prepare": "auto"})
     assert reply["error"] == name
     assert phrase in reply["message"]
     assert "DOE" not in reply["message"]

@@ -46,6 +46,7 @@ def test_the_job_status_has_queue_position_progress_and_remaining_time(gate, gat
     jobs += [submit_case(gated_client, phantom_zip) for _ in range(2)]
     first, _, third, fourth = (gated_client.get(job).json() for job in jobs)
     assert first["slices"] == {"wt": {"done": 0, "total": 50}}
+    assert [status["stage"] for status in (first, third)] == ["predict_wt", None]
     assert [status["queue_position"] for status in (first, third, fourth)] == [None, 1, 2]
     assert 0 < third["estimated_remaining_s"] < fourth["estimated_remaining_s"]
     gate.open()

@@ -15,9 +15,10 @@ from model_training.augmentation.intensity import drop_modalities
 from model_training.augmentation.random_streams import RandomStreams
 from model_training.cross_validate import Fold, cross_validate, evaluation_path, with_initial_weights
 from model_training.evaluation.evaluate import read_evaluation
-from service.imaging.case import Modality, role_of
+from service.imaging.case import Modality
 from service.imaging.errors import ModalityError
 from service.imaging.labels import Region
+from service.imaging.names import role_of
 from service.imaging.normalise import normalise
 from service.networks.checkpoints import load_model
 from service.networks.model import Model

@@ -11,9 +11,10 @@ from model_training.modalities import (
     save_modality_network,
     train_modality_network,
 )
-from service.imaging.case import Modality, read_case
+from service.imaging.case import Modality
 from service.imaging.errors import ModalityError
 from service.imaging.normalise import normalise
+from service.imaging.reading import read_case
 from service.networks.errors import WeightsError
 from service.networks.modality_network import (
     ModalityNetwork,

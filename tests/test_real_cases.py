@@ -9,9 +9,9 @@ from support.api import open_answer, post_case, read_mask, read_report
 from support.real_cases import BRATS
 from support.running_service import ready_client
 
-from service.imaging.case import read_case
 from service.imaging.nifti import encode_nifti
 from service.imaging.phantom import SUFFIXES, zip_files
+from service.imaging.reading import read_case
 from service.imaging.volume import Volume
 from service.segmentation.measure import dice
 from service.settings import Settings

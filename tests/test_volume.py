@@ -10,7 +10,8 @@ from support.case_files import make_nifti
 from support.malicious_images import IMAGES
 
 from service.imaging.errors import GeometryError, MalformedImageError
-from service.imaging.nifti import decode_nifti, encode_nifti
+from service.imaging.formats import decode
+from service.imaging.nifti import encode_nifti
 from service.imaging.volume import Volume
 
 NEARLY_SINGULAR = np.array([[1, 1, 0, 0], [0, 1e-20, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
@@ -19,7 +20,7 @@ AFFINE = np.array([[0, -2, 0, 10.5], [-1, 0, 0, 20], [0, 0, 3, -7], [0, 0, 0, 1.
 
 def test_an_encoded_volume_decodes_unchanged():
     volume = Volume(np.arange(24, dtype=np.uint8).reshape(2, 3, 4), AFFINE)
-    decoded = decode_nifti(encode_nifti(volume), "T1")
+    decoded = decode(encode_nifti(volume), "T1")
     assert np.array_equal(decoded.voxels, volume.voxels)
     assert np.array_equal(decoded.affine, AFFINE)
 
@@ -33,7 +34,7 @@ def test_volumes_encoded_at_different_times_are_identical():
 
 def test_compression_is_detected_from_the_content():
     plain = make_nifti(np.ones((2, 3, 4), np.int16))
-    assert np.array_equal(decode_nifti(plain, "T1").voxels, decode_nifti(gzip.compress(plain), "T1").voxels)
+    assert np.array_equal(decode(plain, "T1").voxels, decode(gzip.compress(plain), "T1").voxels)
 
 
 def test_scaled_integers_are_scaled():
@@ -41,11 +42,11 @@ def test_scaled_integers_are_scaled():
     image.header.set_slope_inter(2, 5)
     raw = bytearray(image.to_bytes())
     raw[112:120] = struct.pack("<ff", 2, 5)  # scl_slope, scl_inter
-    assert (decode_nifti(bytes(raw), "T1").voxels == 7).all()
+    assert (decode(bytes(raw), "T1").voxels == 7).all()
 
 
 def test_a_trailing_axis_of_length_one_is_dropped():
-    assert decode_nifti(make_nifti(np.ones((2, 3, 4, 1), np.int16)), "T1").voxels.shape == (2, 3, 4)
+    assert decode(make_nifti(np.ones((2, 3, 4, 1), np.int16)), "T1").voxels.shape == (2, 3, 4)
 
 
 def test_a_grid_has_spacing_orientation_and_voxel_volume():
@@ -61,7 +62,7 @@ def test_a_wrong_checksum_is_rejected():
     flipped[5000] ^= 1
     for data in (bytes(flipped), whole[:-8]):
         with pytest.raises(MalformedImageError):
-            decode_nifti(data, "T1")
+            decode(data, "T1")
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -76,7 +77,7 @@ def test_voxels_of_every_type_and_byte_order_are_decoded(dtype):
     header = nib.Nifti1Header(endianness=dtype[0])
     header.set_data_dtype(dtype)
     data = nib.Nifti1Image(voxels.astype(dtype), AFFINE, header).to_bytes()
-    decoded = decode_nifti(data, "T1").voxels
+    decoded = decode(data, "T1").voxels
     assert np.array_equal(decoded, voxels)
     assert decoded.dtype.isnative
     assert decoded.itemsize <= 4
@@ -90,10 +91,10 @@ def test_a_singular_or_infinite_affine_is_rejected(affine):
     header.set_sform(affine, 1)
     header["magic"], header["vox_offset"] = b"n+1", 352
     with pytest.raises(GeometryError, match="finite and invertible"):
-        decode_nifti(header.binaryblock + bytes(100), "T1")
+        decode(header.binaryblock + bytes(100), "T1")
 
 
 def test_header_extensions_are_ignored():
     image = nib.Nifti1Image(np.ones((2, 3, 4), np.int16), AFFINE)
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"DOE^JANE" * 1000))
-    assert np.array_equal(decode_nifti(image.to_bytes(), "T1").voxels, np.ones((2, 3, 4)))
+    assert np.array_equal(decode(image.to_bytes(), "T1").voxels, np.ones((2, 3, 4)))

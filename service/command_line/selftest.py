@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from service.errors import SelftestError
 from service.imaging.errors import InputError
+from service.imaging.formats import decode
 from service.imaging.labels import Region, region_masks
-from service.imaging.nifti import decode_nifti, encode_nifti
+from service.imaging.nifti import encode_nifti
 from service.imaging.phantom import encode_phantom, make_phantom
 from service.loading import load_and_warm_up
 from service.networks.model import Model
@@ -77,7 +78,7 @@ def _record_path(settings: Settings, model: Model) -> Path:
 
 def _read(path: Path) -> NDArray[np.generic]:
     try:
-        return decode_nifti(path.read_bytes(), path.name).voxels
+        return decode(path.read_bytes(), path.name).voxels
     except (OSError, InputError) as error:
         reason = error.strerror if isinstance(error, OSError) else "damage"
         raise SelftestError(f"{path}: expected the recorded mask of these weights, found: {reason}. {FIX}") from error

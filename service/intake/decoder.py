@@ -15,43 +15,58 @@ from typing import Any
 import numpy as np
 
 from service.errors import CrashError, DecodingError
-from service.imaging.case import GROUND_TRUTH, Case, Modality, case_of
+from service.imaging.case import BRAIN_MASK, GROUND_TRUTH, Case, Modality, case_of
+from service.imaging.errors import PreparationError
 from service.imaging.volume import Volume
 from service.intake.decoder_process import MAX_MESSAGE_BYTES, MAX_SECONDS
+from service.preparation.preparation import Preparation, PreparedSeries
+from service.preparation.raw import Prepare
 from service.problems import PROBLEM_TYPES
 
 POLL_INTERVAL_S = 0.1
-MAX_VOLUMES = len((*Modality, GROUND_TRUTH))
+MAX_VOLUMES = len((*Modality, GROUND_TRUTH, BRAIN_MASK))
 NO_CURRENT_FOLDER = ("-P",)  # otherwise Python would import modules from the current directory
 ERRORS = {error.__name__: error for error in (*PROBLEM_TYPES, DecodingError)}
 
 
 class Decoder:
-    """Reads cases in a process that a malicious file may crash; one case at a time."""
+    """Reads and prepares cases in a process that a malicious file may crash; one case at a time."""
 
     def __init__(self, max_unpacked_mib: int) -> None:
         self._max_unpacked_mib = max_unpacked_mib
         self._start()
 
-    def read(self, folder: Path, check_cancelled: Callable[[], None] = lambda: None) -> Case:
-        """Read the case of an upload in a folder. `check_cancelled` is called repeatedly; it cancels by raising.
+    def read(
+        self, folder: Path, prepare: Prepare = Prepare.AUTO, check_cancelled: Callable[[], None] = lambda: None
+    ) -> tuple[Case, Sequence[str]]:
+        """Read the case of an upload in a folder; also return why it has to be prepared, if it has.
 
+        `check_cancelled` is called repeatedly; it cancels by raising.
         Raises RequestError or InputError for an unusable case, CrashError if the process crashed or hung, and
         DecodingError if it failed for an internal reason.
         """
         if self.has_ended:
             self.close()
             self._start()
+        request = {"folder": str(folder), "max_unpacked_mib": self._max_unpacked_mib, "prepare": prepare}
+        reply, volumes = self._answer(request, check_cancelled)
+        return case_of(volumes), reply["reasons"]
+
+    def prepare(self, check_cancelled: Callable[[], None] = lambda: None) -> Preparation:
+        """Prepare the case that was read last and has to be. Raises GeometryError, PreparationError, DecodingError."""
         try:
-            reply, shared = self._ask(
-                {"folder": str(folder), "max_unpacked_mib": self._max_unpacked_mib}, check_cancelled
-            )
-        except BaseException:
-            self.close()  # otherwise it could answer the next request with the result of this one
-            raise
-        if "error" in reply:
-            raise ERRORS[reply["error"]](reply["message"])
-        return _case(reply["volumes"], shared)
+            reply, volumes = self._answer({}, check_cancelled)
+        except CrashError as error:
+            raise PreparationError(
+                f"Case: preparing this raw scan crashed, or took longer than the {MAX_SECONDS} s allowed."
+            ) from error
+        finally:
+            self.close()  # the libraries of the preparation keep much memory; the next case starts another process
+        series = {
+            Modality(modality): PreparedSeries(np.array(entries["motion"]), entries["brain_overlap"])
+            for modality, entries in reply["series"].items()
+        }
+        return Preparation(reply["reasons"], Modality(reply["reference"]), series, volumes[BRAIN_MASK])
 
     @property
     def pid(self) -> int:
@@ -82,6 +97,19 @@ class Decoder:
                 start_new_session=True,  # signals from a terminal are meant for the service
             )
 
+    def _answer(
+        self, request: Mapping[str, Any], check_cancelled: Callable[[], None]
+    ) -> tuple[dict[str, Any], dict[str, Volume]]:
+        """The reply to a request, and its volumes by role."""
+        try:
+            reply, shared = self._ask(request, check_cancelled)
+        except BaseException:
+            self.close()  # otherwise it could answer the next request with the result of this one
+            raise
+        if "error" in reply:
+            raise ERRORS[reply["error"]](reply["message"])
+        return reply, _volumes(reply["volumes"], shared)
+
     def _ask(self, request: Mapping[str, Any], check_cancelled: Callable[[], None]) -> tuple[dict[str, Any], list[int]]:
         deadline = monotonic() + MAX_SECONDS
         try:
@@ -105,7 +133,7 @@ class Decoder:
         return json.loads(reply), shared
 
 
-def _case(layouts: Mapping[str, Mapping[str, Any]], shared: Sequence[int]) -> Case:
+def _volumes(layouts: Mapping[str, Mapping[str, Any]], shared: Sequence[int]) -> dict[str, Volume]:
     """Map the shared memory of each volume."""
     volumes = {}
     for (role, layout), descriptor in zip(layouts.items(), shared, strict=True):
@@ -116,4 +144,4 @@ def _case(layouts: Mapping[str, Mapping[str, Any]], shared: Sequence[int]) -> Ca
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         voxels = np.frombuffer(memory, layout["type"]).reshape(layout["shape"], order="F")
         volumes[role] = Volume(voxels, np.array(layout["affine"]))
-    return case_of(volumes)
+    return volumes

@@ -5,7 +5,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from service.imaging.case import ROLE_OF_SUFFIX
+from service.imaging.names import ROLE_OF_SUFFIX
 from service.intake.archive import ZIP_NAME
 from service.jobs.spool import Spool
 

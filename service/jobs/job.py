@@ -1,7 +1,7 @@
 """A job: one case on its way through the service, and the record of it that survives a restart."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from time import monotonic, time
 from uuid import uuid4
@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 from service.imaging.labels import EnhancingLabel
 from service.jobs.progress import JobProgress
-from service.jobs.result import JobResult
+from service.jobs.result import LABEL_MAP_NAME, REPORT_NAME, JobResult
+from service.preparation.raw import Prepare
 from service.schemas import Problem, SliceProgress
-from service.segmentation.options import Options
+from service.segmentation.options import LabelGrid, Options
 
 
 class State(StrEnum):
@@ -35,6 +36,9 @@ class JobRecord(BaseModel):
     with_probabilities: bool = False
     trust_names: bool = False
     allow_missing: bool = False
+    prepare: Prepare = Prepare.AUTO
+    grid: LabelGrid | None = None
+    with_prepared: bool = False
     created_s: float
     state: State = State.WAITING
     owner: str | None = None  # id of the API key that created it; None if no key is required
@@ -44,11 +48,12 @@ class JobRecord(BaseModel):
     finished_s: float | None = None
     problem: Problem | None = None  # why it failed
     slices: Mapping[str, SliceProgress] = {}  # by network
+    result_names: tuple[str, ...] = (LABEL_MAP_NAME, REPORT_NAME)  # the files of the result
 
     @property
     def options(self) -> Options:
         """What the client wants."""
-        return Options(self.enhancing, self.with_probabilities, self.trust_names, self.allow_missing)
+        return Options(**self.model_dump(include={option.name for option in fields(Options)}))
 
     @property
     def scoped_idempotency_key(self) -> str | None:

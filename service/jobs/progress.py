@@ -17,12 +17,14 @@ class JobProgress:
     def __init__(self) -> None:
         self.timings_ms: dict[str, float] = {}
         self.slices: dict[str, SliceProgress] = {}
+        self.current_stage: str | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time the enclosed code."""
-        started = perf_counter()
+        self.current_stage, started = name, perf_counter()
         yield
+        self.current_stage = None
         self.timings_ms[name] = round(self.timings_ms.get(name, 0) + 1000 * (perf_counter() - started), 1)
 
     def advance(self, network: str, done: int, total: int) -> None:

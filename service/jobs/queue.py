@@ -153,6 +153,7 @@ class Queue:
                 "id": job.id,
                 "state": record.state,
                 "queue_position": position,
+                "stage": job.progress.current_stage if record.state == State.RUNNING else None,
                 "slices": job.progress.slices or record.slices,
                 "estimated_remaining_s": remaining_s,
                 "created": record.created_s,

@@ -6,7 +6,17 @@ from service.imaging.labels import NECROTIC_CORE, OEDEMA, EnhancingLabel
 from service.machine.device import peak_memory_mib
 from service.networks.model import Model
 from service.networks.precision import precision_name
-from service.schemas import ComputationReport, InputReport, ModelIdentity, RegionReport, Report, Scores
+from service.preparation.preparation import Preparation
+from service.schemas import (
+    ComputationReport,
+    InputReport,
+    ModelIdentity,
+    PreparationReport,
+    PreparedSeriesReport,
+    RegionReport,
+    Report,
+    Scores,
+)
 from service.schemas import Quality as QualityReport
 from service.segmentation.pipeline import Segmentation
 from service.segmentation.quality import Quality
@@ -33,6 +43,7 @@ def make_report(
         labels={"necrotic_core": NECROTIC_CORE, "oedema": OEDEMA, "enhancing_tumour": enhancing},
         voxels_changed_by_nesting=prediction.voxels_changed_by_nesting,
         input=_input_report(segmentation),
+        preparation=_preparation_report(segmentation.preparation),
         model=ModelIdentity.model_validate(model),
         computation=ComputationReport(
             device=str(model.device),
@@ -55,6 +66,22 @@ def _input_report(segmentation: Segmentation) -> InputReport:
         spacing_mm=grid.spacing_mm,
         orientation=grid.orientation,
         missing_modalities=segmentation.missing,
+    )
+
+
+def _preparation_report(preparation: Preparation | None) -> PreparationReport | None:
+    if preparation is None:
+        return None
+    return PreparationReport(
+        reasons=tuple(preparation.reasons),
+        reference=preparation.reference,
+        series={
+            modality: PreparedSeriesReport(
+                motion=series.motion.round(4).tolist(), brain_overlap=round(series.brain_overlap, 3)
+            )
+            for modality, series in preparation.series.items()
+        },
+        brain_ml=round(preparation.brain_ml, 1),
     )
 
 

@@ -8,7 +8,7 @@ from service.errors import JobNotFoundError, LostFileError, SpoolError
 from service.jobs.case_files import CASE_FILE_NAMES, digest_of
 from service.jobs.job import Job, JobRecord, State, inactive_job
 from service.jobs.records import JobRecords
-from service.jobs.result import RESULT_NAMES, JobResult, result_names
+from service.jobs.result import JobResult
 from service.jobs.spool import Spool
 
 log = logging.getLogger("uvicorn.error")
@@ -48,6 +48,7 @@ class JobRepository:
     async def store_result(self, job: Job, result: JobResult) -> None:
         """Make a result available to the job's client. Raises SpoolError."""
         job.result = result
+        job.record.result_names = tuple(result.files)
         if job.is_persistent:
             await to_thread.run_sync(self._write_result, job.id, result)
 
@@ -118,14 +119,13 @@ class JobRepository:
             return False
 
     def _write_result(self, job_id: str, result: JobResult) -> None:
-        self.spool.remove(job_id, RESULT_NAMES)  # partial files of a process that crashed in this method
+        self.spool.remove(job_id, result.files)  # partial files of a process that crashed in this method
         for name, content in result.files.items():
             self.spool.append(job_id, name, content)
         self.spool.sync(job_id)
 
     def _read_result(self, record: JobRecord) -> JobResult:
-        names = result_names(with_probabilities=record.with_probabilities)
-        return JobResult({name: self.spool.read(record.id, name) for name in names})
+        return JobResult({name: self.spool.read(record.id, name) for name in record.result_names})
 
 
 def job_not_found() -> JobNotFoundError:

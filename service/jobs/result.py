@@ -7,12 +7,11 @@ from service.imaging.labels import Region
 
 LABEL_MAP_NAME, REPORT_NAME = "segmentation.nii.gz", "report.json"
 PROBABILITY_NAMES: Mapping[Region, str] = {region: f"probability_{region.lower()}.nii.gz" for region in Region}
-RESULT_NAMES = (LABEL_MAP_NAME, REPORT_NAME, *PROBABILITY_NAMES.values())
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """The label map, the report and, if the client asked for them, the probability maps."""
+    """The label map, the report and, if the client asked for them, probability maps and prepared images."""
 
     files: Mapping[str, bytes]
 
@@ -25,8 +24,3 @@ class JobResult:
     def report(self) -> bytes:
         """The report as JSON."""
         return self.files[REPORT_NAME]
-
-
-def result_names(*, with_probabilities: bool) -> tuple[str, ...]:
-    """Names of the files of a result."""
-    return RESULT_NAMES if with_probabilities else (LABEL_MAP_NAME, REPORT_NAME)

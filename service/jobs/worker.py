@@ -11,6 +11,7 @@ from service.jobs.result import LABEL_MAP_NAME, PROBABILITY_NAMES, REPORT_NAME, 
 from service.machine.process import return_freed_memory
 from service.networks.model import Model
 from service.schemas import Report
+from service.segmentation.checks import check_case
 from service.segmentation.options import Options
 from service.segmentation.pipeline import PredictedCase, PreparedCase, finish, predict, prepare
 
@@ -24,9 +25,14 @@ class Worker:
 
     def prepare(self, folder: Path, options: Options, progress: JobProgress) -> PreparedCase:
         """Read and normalise the upload in a folder. Raises RequestError, InputError or DecodingError."""
+        preparation = None
         with progress.stage("decode"):
-            case = self.decoder.read(folder, progress.check_cancelled)
-        return prepare(case, self.model, options, progress)
+            case, reasons_to_prepare = self.decoder.read(folder, options.prepare, progress.check_cancelled)
+        check_case(case, self.model, options)
+        if reasons_to_prepare:
+            with progress.stage("prepare"):
+                preparation = self.decoder.prepare(progress.check_cancelled)
+        return prepare(case, self.model, options, progress, preparation)
 
     def predict(self, case: PreparedCase, progress: JobProgress) -> PredictedCase:
         """Run the networks."""
@@ -39,6 +45,7 @@ class Worker:
             files = {LABEL_MAP_NAME: encode_nifti(segmentation.labels)}
             for region, probability in segmentation.probabilities.items():
                 files[PROBABILITY_NAMES[region]] = encode_nifti(probability, slope=1 / 255)
+            files |= segmentation.prepared_files
         return_freed_memory()
         report = make_report(segmentation, options.enhancing, self.model, progress.timings_ms)
         files[REPORT_NAME] = report.model_dump_json(indent=2).encode()

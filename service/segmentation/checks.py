@@ -3,15 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from service.imaging.case import Case, Modality, check_complete, check_distinct
+from service.imaging.case import BRAIN_MASK, GROUND_TRUTH, Case, Modality, check_distinct, check_grid
 from service.imaging.errors import ModalityError
+from service.imaging.geometry import working_grid
+from service.imaging.names import check_complete
 from service.imaging.normalise import BrainBox, NormalisedCase
+from service.imaging.volume import Grid
 from service.networks.modality_network import recognise
 from service.networks.model import Model
+from service.preparation.preparation import Preparation
+from service.preparation.raw import MAX_BRAIN_ML
 from service.segmentation.modalities import Contradiction, find_contradiction
-from service.segmentation.options import Options
+from service.segmentation.options import LabelGrid, Options
 
-MAX_BRAIN_ML = 2500  # more than any human brain with its fluid; a head with its skull exceeds it
 NOT_SKULL_STRIPPED = "The scan is probably not skull-stripped, which the networks require; do not trust the masks."
 
 
@@ -22,6 +26,7 @@ class Findings:
     missing: tuple[Modality, ...]
     contradiction: Contradiction | None  # between the images and their names
     has_skull: bool
+    preparation: Preparation | None = None  # of a raw case
 
     def reasons_for_review(self) -> Iterator[str]:
         """Yield the findings in words."""
@@ -31,13 +36,30 @@ class Findings:
             yield self.contradiction.text
         if self.has_skull:
             yield NOT_SKULL_STRIPPED
+        if self.preparation:
+            yield from self.preparation.reasons_for_review()
 
 
-def check_modalities(case: Case, model: Model, options: Options) -> None:
-    """Raise ModalityError if modalities are missing and may not be."""
+def check_case(case: Case, model: Model, options: Options) -> None:
+    """Raise ModalityError if modalities are missing and may not be, GeometryError if a mask is on the wrong grid."""
     if not options.allow_missing or len(case.missing) > model.max_missing:
         hint = f" With ?allow_missing=true, up to {model.max_missing} may be missing." if model.max_missing else ""
         check_complete(case, hint)
+    role, grid = label_grid(case, options.grid)
+    if case.ground_truth:
+        check_grid(GROUND_TRUTH, case.ground_truth, role, grid)
+    if case.brain_mask:
+        check_grid(BRAIN_MASK, case.brain_mask, case.reference, case.grid)
+
+
+def label_grid(case: Case, choice: LabelGrid | None) -> tuple[str, Grid]:
+    """The grid of the label map, and what it is called. Raises ModalityError if that modality is missing."""
+    if choice == LabelGrid.WORKING:
+        return "the working grid", working_grid(case.grid)
+    modality = Modality[choice.name] if choice else case.reference
+    if modality not in case.images:
+        raise ModalityError(f"{modality}: expected the image whose grid the label map should have, found none.")
+    return modality, case.images[modality].grid
 
 
 def check_appearance(case: Case, normalised: NormalisedCase, model: Model, options: Options) -> Findings:

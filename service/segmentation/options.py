@@ -1,8 +1,20 @@
 """What the caller of the pipeline can choose."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from service.imaging.labels import EnhancingLabel
+from service.preparation.raw import Prepare
+
+
+class LabelGrid(StrEnum):
+    """The grid of the label map: that of a modality as it was sent, or the one that the networks work on."""
+
+    T1 = "t1"
+    T1GD = "t1gd"
+    T2 = "t2"
+    FLAIR = "flair"
+    WORKING = "working"
 
 
 @dataclass(frozen=True)
@@ -13,6 +25,9 @@ class Options:
     with_probabilities: bool = False  # whether to return the probability maps as well
     trust_names: bool = False  # whether to segment a case although its images certainly have wrong names
     allow_missing: bool = False  # whether to segment a case without all four modalities
+    prepare: Prepare = Prepare.AUTO  # whether to register the series and to outline the brain
+    grid: LabelGrid | None = None  # None: that of the reference
+    with_prepared: bool = False  # whether to return the prepared images as well
 
 
 DEFAULT_OPTIONS = Options()

@@ -11,7 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 from service.imaging.labels import EnhancingLabel
 from service.jobs.job import Job, new_job
-from service.segmentation.options import Options
+from service.preparation.raw import Prepare
+from service.segmentation.options import LabelGrid, Options
 from service.web.dependencies import NO_HEADER, LoadedQueue, MediaType, SegmentCaller
 from service.web.middleware.request_log import record_of
 from service.web.openapi import ACCEPTED_RESPONSES, REQUEST_BODY, RESULT_RESPONSES, problem_responses
@@ -39,6 +40,17 @@ class SegmentParameters(BaseModel):
     allow_missing: bool = Field(
         False, description="whether to segment a case without all four modalities, less accurately"
     )
+    prepare: Prepare = Field(
+        Prepare.AUTO,
+        description="which cases to prepare (to register the series and to outline the brain): auto for those that "
+        "are not prepared yet, always, or never",
+    )
+    grid: LabelGrid | None = Field(
+        None, description="the grid of the label map: that of an image, by default T1Gd, or the 1 mm working grid"
+    )
+    prepared: bool = Field(
+        False, description="whether the zip also contains the prepared images, the brain mask and the transforms"
+    )
 
 
 async def get_options(request: Request, parameters: Annotated[SegmentParameters, Query()]) -> Options:
@@ -46,7 +58,13 @@ async def get_options(request: Request, parameters: Annotated[SegmentParameters,
     for name in SegmentParameters.model_fields:
         _check_single("query", name, request.query_params.getlist(name))
     return Options(
-        parameters.enhancing_label, parameters.probabilities, parameters.trust_names, parameters.allow_missing
+        parameters.enhancing_label,
+        parameters.probabilities,
+        parameters.trust_names,
+        parameters.allow_missing,
+        parameters.prepare,
+        parameters.grid,
+        parameters.prepared,
     )
 
 

@@ -64,12 +64,12 @@ async def events(job: FoundJob, queue: LoadedQueue) -> AsyncIterator[ServerSentE
     reported = None
     while True:
         has_ended, now = job.ended.is_set(), queue.status_of(job)
-        if has_ended or (now.queue_position, now.slices) != reported:
+        if has_ended or (now.queue_position, now.stage, now.slices) != reported:
             event = INTERRUPTED if has_ended and now.finished is None else now.state
             yield ServerSentEvent(event=event, data=now)
         if has_ended:
             return
-        reported = now.queue_position, now.slices
+        reported = now.queue_position, now.stage, now.slices
         with move_on_after(EVENT_INTERVAL_S):
             await job.ended.wait()
 

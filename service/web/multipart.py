@@ -7,7 +7,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.errors import UploadError
-from service.imaging.case import ROLE_OF_SUFFIX, role_of, suffix_of
+from service.imaging.names import ROLE_OF_SUFFIX, role_of, suffix_of
 from service.intake.archive import ZIP_NAME
 from service.jobs.case_files import CaseFiles
 

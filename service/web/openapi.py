@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from service.imaging.case import ROLE_OF_SUFFIX, Modality
+from service.imaging.case import Modality
+from service.imaging.names import ROLE_OF_SUFFIX
 from service.intake.archive import ZIP_NAME
 from service.problems import INTERNAL, INVALID_PARAMETER, PROBLEM_TYPES, TYPE_PREFIX
 from service.schemas import JobStatus, Problem, Report

@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from model_training.data.prepare import find_cases, read_folder
 from model_training.data.split import read_split
-from service.imaging.case import Case, read_case
+from service.imaging.case import Case
 from service.imaging.labels import Region, RegionMasks, region_masks
 from service.imaging.normalise import NormalisedCase, normalise
+from service.imaging.reading import read_case
 from service.networks.checkpoints import load_model
 from service.networks.model import Model
 from service.networks.precision import precision_name

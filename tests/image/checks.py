@@ -16,7 +16,7 @@ from image import container as image
 from image.container import ADDRESS, FOLDER, ROOT, USER, run
 from service.imaging.phantom import encode_phantom, make_phantom, zip_files
 
-MAX_SIZE_GB = 1.5
+MAX_SIZE_GB = 1.8
 MAX_IDLE_MIB = 600
 UNWANTED_PACKAGES = "model_training", "tests", "pip", "pytest", "nncf", "triton", "openvino_telemetry"
 COMPILERS = "gcc", "cc", "g++", "clang", "ld", "make"

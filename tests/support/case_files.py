@@ -7,7 +7,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import nibabel as nib
 import numpy as np
 
-from service.imaging.case import role_of
+from service.imaging.names import role_of
 from service.imaging.phantom import SUFFIXES, zip_files
 
 SMALL_SHAPE = (8, 9, 10)

@@ -64,12 +64,6 @@ IMAGES: Mapping[str, MaliciousUpload] = {
     "empty gzip members after an image": MaliciousUpload(
         lambda: make_zip(make_case_files(t2=append_empty_members(make_nifti()))), 400, "malformed-image", "T2"
     ),
-    "NIfTI-2": MaliciousUpload(
-        with_t2(nib.Nifti2Image(np.ones((2, 3, 4), np.int16), np.eye(4)).to_bytes()),
-        400,
-        "malformed-image",
-        "NIfTI-1",
-    ),
     "header of a .hdr and .img pair": MaliciousUpload(
         with_header(magic=b"ni1"), 400, "malformed-image", ".hdr and .img pair"
     ),
@@ -118,8 +112,14 @@ IMAGES: Mapping[str, MaliciousUpload] = {
     "invalid quaternion": MaliciousUpload(
         with_header(sform_code=0, qform_code=1, quatern_b=9, quatern_c=9), 400, "malformed-image", "T2"
     ),
-    "different grid": MaliciousUpload(
-        with_t2(make_nifti(np.ones((8, 9, 11), np.int16))), 422, "geometry", "(8, 9, 11)"
+    "ground truth on another grid": MaliciousUpload(
+        lambda: zip_files({**make_case_files(), "seg.nii": make_nifti(np.ones((8, 9, 11), np.uint8))}),
+        422,
+        "geometry",
+        "(8, 9, 11)",
+    ),
+    "field of view of 3 m": MaliciousUpload(
+        with_t2(make_nifti(np.ones((150, 9, 10), np.int16), affine=np.diag([20, 1, 1, 1]))), 422, "geometry", "512 mm"
     ),
     "infinite slope": MaliciousUpload(with_header(scl_slope=1, scl_inter=np.inf), 400, "malformed-image", "T2"),
     "slope beyond float32": MaliciousUpload(

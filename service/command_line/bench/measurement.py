@@ -15,8 +15,8 @@ import torch
 from service.command_line.bench.paper_size import time_paper_size
 from service.command_line.bench.peak_rate import matrix_gflop_s, network_gflop
 from service.command_line.bench.service_process import ServiceProcess, running_service
-from service.imaging.case import read_case_from
 from service.imaging.normalise import normalise
+from service.imaging.reading import read_case_from
 from service.intake.archive import open_zip
 from service.machine.device import choose_device, describe_machine, usable_cpus
 from service.machine.device_memory import predict_peak_mib
