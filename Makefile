@@ -20,7 +20,7 @@ BUILD_ARGUMENTS := BASE FLAVOUR PIP_EXTRA_INDEX_URL PIP_INDEX_URL PIP_FIND_LINKS
 ADVISORIES ?= pypi
 MINUTES ?= 12
 
-.PHONY: help setup serve check test train evaluate accuracy bench performance load fuzz openapi packages lock vulnerabilities sbom image image-test
+.PHONY: help setup serve check test train evaluate accuracy preparation bench performance load fuzz openapi packages lock vulnerabilities sbom image image-test
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -65,6 +65,9 @@ train: setup  ## train RECIPE on the BraTS cases in DATA, write to RUN; optional
 
 evaluate: setup $(DATA)  ## evaluate WEIGHTS on the validation and test cases of DATA; optional: SPLIT=file.json
 	$(BIN)/python -m model_training evaluate $(DATA) --weights $(WEIGHTS) --split $(or $(SPLIT),$(DATA)/split.json)
+
+preparation: setup $(DATA)  ## compare raw versions of real cases with the cases themselves; DATA needs a split.json
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.preparation $(DATA)
 
 accuracy: setup $(DATA)  ## compare crops, cascade and precisions with whole float32 slices; DATA needs a split.json
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.accuracy $(DATA)
