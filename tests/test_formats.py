@@ -51,6 +51,12 @@ def test_what_itk_writes_is_read(extension, dtype, compress, tmp_path):
     check(write_with_itk(tmp_path / f"image.{extension}", voxels, compress=compress), voxels)
 
 
+def test_a_compressed_image_of_many_chunks_is_read(tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 4000, (90, 80, 70)).astype(np.int16)
+    for extension in ("mha", "nrrd"):
+        check(write_with_itk(tmp_path / f"image.{extension}", voxels, compress=True), voxels)
+
+
 @pytest.mark.parametrize("make", [nib.Nifti1Image, nib.Nifti2Image, nib.MGHImage])
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])
 def test_what_nibabel_writes_is_read(make, compress):

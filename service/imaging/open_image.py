@@ -74,9 +74,10 @@ class ZlibFile(RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read into a buffer."""
-        data = b""
-        while not data and not self._inflate.eof and (chunk := self._waiting or self._file.read(CHUNK_BYTES)):
-            data = self._inflate.decompress(chunk, len(buffer))
+        data, chunk = b"", b" "
+        while chunk and not data and not self._inflate.eof:
+            chunk = self._waiting or self._file.read(CHUNK_BYTES)
+            data = self._inflate.decompress(chunk, len(buffer))  # even without a chunk: some output may be waiting
             self._waiting = self._inflate.unconsumed_tail
         buffer[: len(data)] = data
         return len(data)

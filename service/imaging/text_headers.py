@@ -13,6 +13,7 @@ import numpy as np
 from isal import igzip
 from numpy.typing import NDArray
 
+from service.imaging.errors import MalformedImageError
 from service.imaging.header_checks import checked_grid, checked_type
 from service.imaging.open_image import MAX_HEADER_BYTES, BoundedFile, OpenImage, ZlibFile
 
@@ -145,4 +146,4 @@ def _inflated(image: OpenImage, encoding: str) -> OpenImage:
         return replace(image, stream=igzip.open(compressed))
     if encoding == "zlib":
         return replace(image, stream=BufferedReader(ZlibFile(compressed)))
-    raise ValueError("an unknown compression")
+    raise MalformedImageError(f"{image.name}: expected raw or gzip-compressed voxels, found another encoding.")
