@@ -98,3 +98,11 @@ def test_a_working_grid_larger_than_any_head_is_rejected():
 def test_a_field_of_view_larger_than_any_head_is_rejected():
     with pytest.raises(GeometryError, match="512 mm along each axis, found 2390 x 239 x 154 mm"):
         working_grid(Grid((240, 240, 155), np.diag([-10.0, -1, 1, 1])))
+
+
+def test_a_box_of_a_grid_has_the_values_of_the_whole_grid():
+    source = grid_around_ball(rotation(20), (40, 42, 44))
+    volume = Volume(np.random.default_rng(0).random(source.shape).astype(np.float32), source.affine)
+    box = slice(3, 30), slice(5, 25), slice(10, 40)
+    for target in (working_grid(source), source):
+        assert np.allclose(resample(volume, target, box), resample(volume, target)[box], atol=1e-5)

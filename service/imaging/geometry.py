@@ -36,13 +36,13 @@ def working_grid(grid: Grid) -> Grid:
     return covering
 
 
-def check_extent(grid: Grid) -> None:
-    """Raise GeometryError for a field of view of more than 512 mm along an axis."""
+def check_extent(grid: Grid, name: str = "Field of view") -> None:
+    """Raise GeometryError, which begins with the name, for a field of view of more than 512 mm along an axis."""
     corners_lps = _corners(grid) @ LPS_AXES
     extent_mm = corners_lps.max(axis=0) - corners_lps.min(axis=0)
     if extent_mm.max() > MAX_EXTENT_MM:
         found = " x ".join(f"{length:.0f}" for length in extent_mm)
-        raise GeometryError(f"Field of view: expected at most {MAX_EXTENT_MM} mm along each axis, found {found} mm.")
+        raise GeometryError(f"{name}: expected at most {MAX_EXTENT_MM} mm along each axis, found {found} mm.")
 
 
 def covering_grid(grid: Grid) -> Grid:
@@ -53,19 +53,20 @@ def covering_grid(grid: Grid) -> Grid:
     return _lps_grid((x, y, z), LPS_AXES @ low)
 
 
-def resample(volume: Volume, grid: Grid) -> NDArray[Any]:
-    """Values of a volume at the voxels of another grid, (X, Y, Z); zero outside the volume.
+def resample(volume: Volume, grid: Grid, box: tuple[slice, ...] = ()) -> NDArray[Any]:
+    """Values of a volume at the voxels of another grid, or of a box in it, (X, Y, Z); zero outside the volume.
 
     Where both grids are the same lattice in another axis order, the result is a view of the volume's voxels; otherwise
     it is interpolated linearly, as float32.
     """
     reordered = reorder(volume, grid.affine[:3, :3])
     if _same_lattice(reordered.grid, grid):
-        return reordered.voxels
+        return reordered.voxels[box]
+    target = _crop(grid, box) if box else grid
     return ndimage.affine_transform(
         volume.voxels.astype(np.float32, copy=False),
-        np.linalg.inv(volume.affine) @ grid.affine,
-        output_shape=grid.shape,
+        np.linalg.inv(volume.affine) @ target.affine,
+        output_shape=target.shape,
         order=1,
         mode="grid-constant",
     )
@@ -85,6 +86,14 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     """Bounding box of a mask (X, Y, Z) that is not empty."""
     x, y, z = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     return slice(x[0], x[-1] + 1), slice(y[0], y[-1] + 1), slice(z[0], z[-1] + 1)
+
+
+def _crop(grid: Grid, box: tuple[slice, ...]) -> Grid:
+    """The part of a grid that lies in a box of slices with start and stop."""
+    x, y, z = (extent.stop - extent.start for extent in box)
+    affine = grid.affine.copy()
+    affine[:3, 3] += grid.affine[:3, :3] @ [extent.start for extent in box]
+    return Grid((x, y, z), affine)
 
 
 def _lps_grid(shape: tuple[int, int, int], origin: NDArray[np.float64]) -> Grid:

@@ -67,7 +67,7 @@ def normalise(images: Mapping[Modality, Volume], brain_mask: Volume | None = Non
         if modality not in images:
             channel[:] = 0
             return
-        image = resample(images[modality], grid)[box].astype(np.float32)
+        image = resample(images[modality], grid, box).astype(np.float32)
         seen = brain[box]
         if brain_mask:
             seen = seen & (image != 0)  # a series may cover a part of the brain only
