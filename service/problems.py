@@ -20,7 +20,7 @@ class ProblemType:
 
 
 PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
-    imaging_errors.MalformedImageError: ProblemType(400, "malformed-image", "Not a readable NIfTI image"),
+    imaging_errors.MalformedImageError: ProblemType(400, "malformed-image", "Not a readable image"),
     imaging_errors.OversizedImageError: ProblemType(413, "too-large", "Too large"),
     imaging_errors.ModalityError: ProblemType(422, "modalities", "Missing or duplicate modality"),
     imaging_errors.GeometryError: ProblemType(422, "geometry", "Unusable geometry"),

@@ -7,7 +7,7 @@ from support.raw_series import AXIAL
 from torch import nn
 
 from service.imaging.case import Case, Modality
-from service.imaging.errors import PreparationError
+from service.imaging.errors import GeometryError, IntensityError, PreparationError
 from service.imaging.phantom import make_phantom
 from service.imaging.volume import Grid, Volume
 from service.networks.errors import WeightsError
@@ -64,3 +64,17 @@ def test_damaged_weights_are_an_error(tmp_path):
     (tmp_path / "box.safetensors").write_bytes(b"damaged")
     with pytest.raises(WeightsError, match=r"box\.safetensors: expected the weights of a brain network"):
         load_brain_networks(tmp_path)
+
+
+def test_unusable_images_are_rejected_before_any_work():
+    scan = bright_brain(AXIAL)
+    not_finite = Volume(np.where(scan.voxels == 0, np.nan, scan.voxels).astype(np.float32), scan.affine)
+    far = Volume(scan.voxels, scan.affine @ np.diag([4, 4, 1, 1]))
+    networks = load_brain_networks()
+    with pytest.raises(IntensityError, match=r"^T2: expected finite intensities"):
+        prepare_raw(Case({Modality.T1GD: scan, Modality.T2: not_finite}), [], networks)
+    with pytest.raises(GeometryError, match=r"^T2: expected at most 512 mm"):
+        prepare_raw(Case({Modality.T1GD: scan, Modality.T2: far}), [], networks)
+    empty = Volume(np.zeros_like(scan.voxels), scan.affine)
+    with pytest.raises(PreparationError, match=r"^brain mask: expected voxels that are not zero"):
+        prepare_raw(Case({Modality.T1GD: scan}, brain_mask=empty), [], networks)

@@ -1,7 +1,7 @@
 """Exception hierarchy: why a case cannot be segmented.
 
 InputError                the case cannot be segmented
-├── MalformedImageError   not a NIfTI image, or a damaged one
+├── MalformedImageError   not an image, or a damaged one
 ├── OversizedImageError   more voxels than the service accepts
 ├── ModalityError         a modality is missing or present more than once
 ├── GeometryError         the volumes' grids differ, or a grid is unusable
@@ -16,7 +16,7 @@ class InputError(Exception):
 
 
 class MalformedImageError(InputError):
-    """Not a NIfTI image, or a damaged one."""
+    """Not an image, or a damaged one."""
 
 
 class OversizedImageError(InputError):

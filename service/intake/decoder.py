@@ -53,7 +53,7 @@ class Decoder:
         return case_of(volumes), reply["reasons"]
 
     def prepare(self, check_cancelled: Callable[[], None] = lambda: None) -> Preparation:
-        """Prepare the case that was read last and has to be. Raises GeometryError, PreparationError, DecodingError."""
+        """Prepare the case that was read last and has to be. Raises an InputError or DecodingError."""
         try:
             reply, volumes = self._answer({}, check_cancelled)
         except CrashError as error:

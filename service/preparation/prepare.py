@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from service.imaging.case import Case
-from service.imaging.errors import PreparationError
+from service.imaging.case import BRAIN_MASK, Case
+from service.imaging.errors import IntensityError, PreparationError
 from service.imaging.geometry import check_extent, resample_mask
 from service.imaging.volume import Volume
 from service.preparation.brain import BrainNetworks, find_brain, find_brain_roughly
@@ -17,10 +17,15 @@ from service.preparation.registration import register
 def prepare_raw(case: Case, reasons: Sequence[str], networks: BrainNetworks) -> Preparation:
     """Register every series to the reference, and outline the brain there unless the case has a mask of it.
 
-    Raises GeometryError for a field of view that is too large, and PreparationError if the reference shows no brain.
+    Raises GeometryError for a field of view that is too large, IntensityError for NaN and infinity, and
+    PreparationError if the reference shows no brain.
     """
-    for image in case.images.values():
-        check_extent(image.grid)
+    for modality, image in case.images.items():
+        check_extent(image.grid, modality)
+        if not np.isfinite(image.voxels).all():
+            raise IntensityError(f"{modality}: expected finite intensities, found NaN or infinity.")
+    if case.brain_mask and not case.brain_mask.voxels.any():
+        raise PreparationError(f"{BRAIN_MASK}: expected voxels that are not zero, found none.")
     reference = case.images[case.reference]
     rough = find_brain_roughly(reference, networks)
     mask = case.brain_mask or _outline(reference, rough, networks)
