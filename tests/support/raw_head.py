@@ -1,6 +1,6 @@
 """Synthetic raw scans of prepared cases, with known answers: a head around the brain, motions, and thick slices."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,15 +40,22 @@ def make_raw(prepared: Case, seed: int) -> RawCase:
     """Each series of a case, moved by up to 20 mm and 15 degrees, axial with 5 mm or sagittal with 1.2 mm slices."""
     random = np.random.default_rng(seed)
     brain = np.logical_or.reduce([image.voxels != 0 for image in prepared.images.values()])
+    tissue = _tissue([length + 2 * MARGIN_MM for length in prepared.grid.shape], random)
     images, motions = {}, {}
     for modality, image in prepared.images.items():
-        head = add_head(modality, image, brain, random)
+        head = add_head(modality, image, brain, tissue, random)
         motions[modality] = random_motion(centre(prepared.grid), random)
         images[modality] = scan(head, motions[modality], is_thick=bool(random.integers(2)))
     return RawCase(Case(images), motions)
 
 
-def add_head(modality: Modality, image: Volume, brain: NDArray[np.bool_], random: np.random.Generator) -> Volume:
+def add_head(
+    modality: Modality,
+    image: Volume,
+    brain: NDArray[np.bool_],
+    tissue: NDArray[np.float32],
+    random: np.random.Generator,
+) -> Volume:
     """An image with fluid, bone, scalp, a face and noise around the brain; voxels must be cubes of 1 mm."""
     padded, inside = (np.pad(voxels, MARGIN_MM) for voxels in (image.voxels.astype(np.float32), brain))
     mean = padded[inside].mean()
@@ -57,15 +64,15 @@ def add_head(modality: Modality, image: Volume, brain: NDArray[np.bool_], random
     for low, high, intensity in ((0, FLUID_MM, fluid), (FLUID_MM, BONE_MM, bone), (BONE_MM, SCALP_MM, scalp)):
         padded[(depth > low) & (depth <= high)] = intensity
     face_voxels = _face(image, inside) & (depth > SCALP_MM)
-    padded[face_voxels] = face * _tissue(padded.shape, random)[face_voxels]
+    padded[face_voxels] = face * tissue[face_voxels]
     noise = random.normal(0, NOISE_PERCENT * mean / 100, (2, *padded.shape)).astype(np.float32)
     affine = image.affine.copy()
     affine[:3, 3] = (image.affine @ [-MARGIN_MM, -MARGIN_MM, -MARGIN_MM, 1])[:3]
     return Volume(np.hypot(padded + noise[0], noise[1]), affine)  # magnitude images have Rician noise
 
 
-def _tissue(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float32]:
-    """Factors from 0 to 2 that vary over millimetres, as between muscle, fat, bone and air."""
+def _tissue(shape: Sequence[int], random: np.random.Generator) -> NDArray[np.float32]:
+    """Factors of the face, from 0 to 2, that vary over millimetres, as between muscle, fat, bone and air."""
     coarse = ndimage.gaussian_filter(random.normal(size=[length // 4 + 2 for length in shape]).astype(np.float32), 1)
     fine = ndimage.zoom(coarse / coarse.std(), 4, order=1)[tuple(map(slice, shape))]
     return (1 + fine).clip(0, 2)
