@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from support.api import open_answer, post_case, read_mask, read_report
-from support.real_cases import BRATS
+from support.real_cases import BRATS, RAW
 from support.running_service import ready_client
 
 from service.imaging.nifti import encode_nifti
@@ -78,3 +78,15 @@ def test_a_resolution_of_2_mm_gives_the_same_tumour(bundled, images, plain):
     affine = images["T1"].affine @ np.array([[2, 0, 0, 0.5], [0, 2, 0, 0.5], [0, 0, 2, 0.5], [0, 0, 0, 1]])
     mask = send_images(bundled, {name: Volume(averaged(image.voxels), affine) for name, image in images.items()})
     assert dice(np.asarray(mask.dataobj) > 0, averaged(plain > 0) >= 0.5) >= 0.9
+
+
+def test_a_raw_clinical_scan_has_the_volumes_of_the_prepared_one(bundled):
+    bodies = (
+        zip_files({path.name: path.read_bytes() for path in sorted((RAW / name).iterdir())})
+        for name in ("glioma-1", "glioma-1-prepared")
+    )
+    (raw_mask, raw), (_, prepared) = (send(bundled, body) for body in bodies)
+    assert raw_mask.shape == (256, 224, 26)  # of T1Gd
+    assert (raw["review_recommended"], prepared["preparation"]) == (False, None)
+    for region, found in raw["regions"].items():
+        assert found["volume_ml"] == pytest.approx(prepared["regions"][region]["volume_ml"], rel=0.15)

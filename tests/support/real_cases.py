@@ -1,4 +1,4 @@
-"""Real BraTS cases, used by tests and `make evaluate` if they are present beside the checkout.
+"""Real cases, used by tests and `make evaluate` if they are present beside the checkout.
 
 PYTHONPATH=tests python -m support.real_cases FOLDER
 """
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from model_training.data.split import read_split
 
-BRATS = Path(__file__).parents[3] / "shared" / "brats"
+SHARED = Path(__file__).parents[3] / "shared"
+BRATS, RAW = SHARED / "brats", SHARED / "raw"  # a raw clinical scan, and the same scan prepared
 
 
 def main() -> None:
