@@ -82,18 +82,18 @@ def segment_raw(raw, model, options: Options = DEFAULT_OPTIONS) -> Segmentation:
 def test_a_raw_case_is_segmented_on_the_grid_of_the_reference(raw, model):
     found = segment_raw(raw, model)
     assert found.labels.grid.coincides(AXIAL)
-    assert min(scores.dice for scores in found.scores.values()) > 0.8
+    assert min(scores.dice for scores in found.scores.values()) > 0.9
     assert found.preparation.reference == Modality.T1GD
 
 
-@pytest.mark.parametrize("modality", [Modality.T1, Modality.FLAIR])
-def test_the_label_map_may_be_on_the_grid_of_another_series(modality, raw, model):
+@pytest.mark.parametrize(("modality", "least_dice"), [(Modality.T1, 0.9), (Modality.FLAIR, 0.8)])  # 2 and 5 mm slices
+def test_the_label_map_may_be_on_the_grid_of_another_series(modality, least_dice, raw, model):
     grid, motion = SERIES[modality]
     where_it_lay = Grid(grid.shape, np.linalg.inv(motion.matrix) @ grid.affine)
     truth = Volume(make_phantom(where_it_lay)[GROUND_TRUTH].voxels, grid.affine)
     found = segment_raw(raw | {GROUND_TRUTH: truth}, model, Options(grid=LabelGrid[modality.name]))
     assert found.labels.grid.coincides(grid)
-    assert min(scores.dice for scores in found.scores.values()) > 0.8
+    assert min(scores.dice for scores in found.scores.values()) > least_dice
 
 
 def test_the_label_map_may_be_on_the_working_grid(raw, model):
@@ -137,9 +137,8 @@ def test_prepared_files_show_the_same_place_as_the_reference(raw, model):
         image = decode(found.prepared_files[f"prepared_{modality.lower()}.nii.gz"], modality)
         assert image.grid.coincides(AXIAL)
         assert not image.voxels[~brain].any()
-        assert (
-            np.corrcoef(image.voxels[brain], phantom[modality].voxels[brain])[0, 1] > 0.8
-        )  # 0.6 and less without registration
+        correlation = np.corrcoef(image.voxels[brain], phantom[modality].voxels[brain])[0, 1]
+        assert correlation > 0.8  # 0.6 and less without registration
 
 
 def test_itk_reads_a_transform(tmp_path):
