@@ -13,11 +13,11 @@ from tqdm import tqdm
 from model_training.data.prepare import find_cases, read_folder
 from model_training.data.split import Split
 from model_training.memory import peak_memory_mib
-from service.imaging.case import Modality
+from service.imaging.case import GROUND_TRUTH, Modality
 from service.imaging.errors import InputError
+from service.imaging.formats import decode
 from service.imaging.labels import Region, region_masks
-from service.imaging.names import role_of
-from service.imaging.reading import read_case
+from service.imaging.names import assign_roles, role_of
 from service.networks.model import Model
 from service.networks.model_card import save_card
 from service.networks.precision import precision_name
@@ -142,8 +142,8 @@ def _evaluate_case(model: Model, folder: Path, subset: str, missing: Sequence[Mo
         raise ValueError(f"{folder.name}: {error}") from error
     if segmentation.scores is None:
         raise ValueError(f"{folder.name}: expected a ground truth for the scores, found none")
-    truth = read_case(files).ground_truth
-    assert truth, "there are scores"
+    first, *second = (files[name] for name in assign_roles(files)[GROUND_TRUTH])
+    truth = decode(first, GROUND_TRUTH, *second)
     regions = {
         region: RegionResult(
             segmentation.scores[region],

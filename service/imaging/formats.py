@@ -50,9 +50,12 @@ def open_image(files: Sequence[BinaryIO], name: str) -> OpenImage:
         return image
 
 
-def decode(data: bytes, name: str) -> Volume:
-    """The volume in the bytes of one image file. Raises like `open_image` and `OpenImage.read`."""
-    image = open_image([BytesIO(data)], name)
+def decode(data: bytes, name: str, *second: bytes) -> Volume:
+    """The volume in the bytes of an image file, or of a .hdr and an .img file.
+
+    Raises like `open_image` and `OpenImage.read`.
+    """
+    image = open_image([BytesIO(data), *map(BytesIO, second)], name)
     return image.read(bytearray(image.size_bytes))
 
 
