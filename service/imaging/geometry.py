@@ -12,6 +12,7 @@ from service.imaging.errors import GeometryError
 from service.imaging.volume import Grid, Volume
 
 LPS_AXES = np.diag([-1.0, -1.0, 1.0])  # columns: the steps of an LPS, 1 mm grid in RAS+ millimetres
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # of points; its own inverse
 MAX_EXTENT_MM = 512
 MAX_WORKING_VOXELS = 2**25  # 1 mm voxels: a cube of 32 cm, larger than any head
 COINCIDENCE_MM = 0.1  # grids whose corners are closer than this are the same lattice: no interpolation

@@ -14,10 +14,10 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from service.imaging.errors import MalformedImageError
+from service.imaging.geometry import LPS_AXES
 from service.imaging.header_checks import checked_grid, checked_type
 from service.imaging.open_image import MAX_HEADER_BYTES, BoundedFile, OpenImage, ZlibFile
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 META_TYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
@@ -47,7 +47,7 @@ NRRD_TYPES = {
     for name in names.split(",")
 }
 NRRD_SPACES = {
-    **dict.fromkeys(("left-posterior-superior", "lps"), LPS_TO_RAS),
+    **dict.fromkeys(("left-posterior-superior", "lps"), LPS_AXES),
     **dict.fromkeys(("right-anterior-superior", "ras"), np.eye(3)),
     **dict.fromkeys(("left-anterior-superior", "las"), np.diag([-1.0, 1.0, 1.0])),
 }
@@ -69,7 +69,7 @@ def read_metaimage(stream: BinaryIO, name: str) -> OpenImage:
     directions = _numbers(_first(fields, "TransformMatrix", "Rotation", "Orientation", default="1 0 0 0 1 0 0 0 1"))
     spacing = _numbers(fields["ElementSpacing"])
     origin = _numbers(_first(fields, "Offset", "Position", "Origin", default="0 0 0"))
-    affine = _affine(LPS_TO_RAS, directions.reshape(3, 3) * spacing[:, None], origin)
+    affine = _affine(LPS_AXES, directions.reshape(3, 3) * spacing[:, None], origin)
     image = OpenImage(
         name,
         stream,

@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.imaging.case import Case, Modality
-from service.imaging.geometry import resample, resample_mask
+from service.imaging.geometry import RAS_TO_LPS, resample, resample_mask
 from service.imaging.nifti import encode_nifti
 from service.imaging.volume import Grid, Volume
 from service.preparation.preparation import Preparation
 
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 BRAIN_MASK_NAME = "brain_mask.nii.gz"
 IMAGE_NAMES: Mapping[Modality, str] = {modality: f"prepared_{modality.lower()}.nii.gz" for modality in Modality}
 TRANSFORM_NAMES: Mapping[Modality, str] = {modality: f"registration_{modality.lower()}.tfm" for modality in Modality}

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from service.imaging.case import Case, Modality
 from service.imaging.volume import Volume
+from service.preparation.raw import not_zero_ml
 
 MIN_BRAIN_OVERLAP = 0.85
 BRAIN_ML = (900, 2000)  # the smallest and the largest plausible volume of a brain
@@ -43,7 +44,7 @@ class Preparation:
     @property
     def brain_ml(self) -> float:
         """Volume of the brain."""
-        return int(np.count_nonzero(self.brain_mask.voxels)) * self.brain_mask.grid.voxel_ml
+        return not_zero_ml(self.brain_mask)
 
     def reasons_for_review(self) -> Iterator[str]:
         """Yield what makes the preparation doubtful, in words."""

@@ -9,12 +9,12 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
+from service.imaging.geometry import RAS_TO_LPS
 from service.imaging.volume import Volume
 
 LAST_STEP_MM, RELAXATION, ITERATIONS = 0.02, 0.9, 100  # steps shrink slowly, to find narrow optima
 HISTOGRAM_BINS = 32
 SEED = 1
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # more add in varying order, which changes the result
 
