@@ -122,11 +122,12 @@ def test_noise_free_cases_are_predicted_perfectly():
     assert [true for _, true in assessment.terciles] == pytest.approx(expected)
 
 
+@pytest.mark.filterwarnings("ignore:An input array is constant")
 def test_each_case_is_predicted_by_a_fit_to_all_others():
     dice = np.array([0.2] * 2 + [0.5] * 16 + [0.8] * 2)
     assessment = assess_quality(evaluation_of([0.5] * 20, dice), Region.ET)
     assert assessment.predicted == pytest.approx((10 - dice) / 19, abs=1e-4)  # the mean of the 19 others
-    assert assessment.rank_correlation < -0.9
+    assert np.isnan(assessment.rank_correlation)  # nothing to rank by: the fits differ only because of what they lack
     assert assessment.coverage == 0.8  # those of 0.5
 
 

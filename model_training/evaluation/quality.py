@@ -24,7 +24,10 @@ FURTHEST = 0.01  # a Dice is kept this far from 0 and 1, where its logit is infi
 
 @dataclass(frozen=True)
 class Assessment:
-    """How well the estimate predicts the Dice of a region; each case is predicted by a fit to all others."""
+    """How well the estimate predicts the Dice of a region; each case is predicted by a fit to all others.
+
+    Ranks need no fit: the estimate rises with the confident fraction, so that every fit ranks the cases alike.
+    """
 
     predicted: NDArray[np.float64]  # (N,)
     true: NDArray[np.float64]  # (N,) Dice
@@ -48,15 +51,16 @@ def assess_quality(evaluation: Evaluation, region: Region) -> Assessment:
         others = [other for other_name, other in zip(names, results, strict=True) if other_name != name]
         estimates.append(estimate_quality(_fit(others), result.confident_fraction))
     predicted = np.array([estimate.predicted_dice for estimate in estimates])
+    fractions = np.array([result.confident_fraction for result in results])
     true = np.array([result.scores.dice for result in results])
     is_within = [e.low <= dice <= e.high for e, dice in zip(estimates, true, strict=True)]
     thirds = np.array_split(np.argsort(predicted), 3)
     return Assessment(
         predicted,
         true,
-        rank_correlation=float(spearmanr(predicted, true).statistic),
+        rank_correlation=float(spearmanr(fractions, true).statistic),
         terciles=[(float(predicted[third].mean()), float(true[third].mean())) for third in thirds],
-        area_under_curve=_area_under_curve(predicted, is_low=true < LOW_DICE),
+        area_under_curve=_area_under_curve(fractions, is_low=true < LOW_DICE),
         coverage=float(np.mean(is_within)),
     )
 
@@ -122,9 +126,9 @@ def _fit(results: list[RegionResult]) -> QualityFit:
     return QualityFit(intercept, slope, low, high, (min(volumes_ml), max(volumes_ml)), len(results))
 
 
-def _area_under_curve(predicted: NDArray[np.float64], is_low: NDArray[np.bool_]) -> float:
-    """The probability that a low case has a lower prediction than another: the ROC's area, a rank statistic."""
+def _area_under_curve(fractions: NDArray[np.float64], is_low: NDArray[np.bool_]) -> float:
+    """The probability that a low case has a lower confident fraction than another: the ROC's area."""
     if is_low.all() or not is_low.any():
         return float("nan")
-    statistic = mannwhitneyu(predicted[~is_low], predicted[is_low]).statistic
+    statistic = mannwhitneyu(fractions[~is_low], fractions[is_low]).statistic
     return float(statistic / (np.count_nonzero(is_low) * np.count_nonzero(~is_low)))
