@@ -108,7 +108,7 @@ def test_a_crash_while_a_case_is_prepared_is_a_problem_of_the_case(read_raw):
 def test_a_lack_of_memory_while_a_case_is_prepared_is_a_problem_of_the_case(monkeypatch, raw, tmp_path):
     (tmp_path / "file").write_bytes(zip_files(as_files(raw)))
     reader = decoder_process.Reader()
-    reader.answer({"folder": str(tmp_path), "max_unpacked_mib": 128, "prepare": "auto"})
+    reader.answer({"folder": str(tmp_path), "max_unpacked_mib": 128, "options": {"prepare": "auto"}})
 
     def fail(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")

@@ -9,6 +9,7 @@ from uuid import uuid4
 from anyio import CancelScope, Event
 from pydantic import BaseModel, ConfigDict
 
+from service.imaging.case import Modality
 from service.imaging.labels import EnhancingLabel
 from service.jobs.progress import JobProgress
 from service.jobs.result import LABEL_MAP_NAME, REPORT_NAME, JobResult
@@ -39,6 +40,7 @@ class JobRecord(BaseModel):
     prepare: Prepare = Prepare.AUTO
     grid: LabelGrid | None = None
     with_prepared: bool = False
+    series: Mapping[Modality, int] = {}
     created_s: float
     state: State = State.WAITING
     owner: str | None = None  # id of the API key that created it; None if no key is required

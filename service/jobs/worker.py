@@ -27,7 +27,7 @@ class Worker:
         """Read and normalise the upload in a folder. Raises RequestError, InputError or DecodingError."""
         preparation = None
         with progress.stage("decode"):
-            case, reasons_to_prepare = self.decoder.read(folder, options.prepare, progress.check_cancelled)
+            case, reasons_to_prepare = self.decoder.read(folder, options, progress.check_cancelled)
         check_case(case, self.model, options)
         if reasons_to_prepare:
             with progress.stage("prepare"):

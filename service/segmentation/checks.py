@@ -1,9 +1,9 @@
 """Checks of a case before it is segmented, and what they give as reasons for a review."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from service.imaging.case import BRAIN_MASK, GROUND_TRUTH, Case, Modality, check_distinct, check_grid
+from service.imaging.case import BRAIN_MASK, GROUND_TRUTH, Case, Modality, Series, check_distinct, check_grid
 from service.imaging.errors import ModalityError
 from service.imaging.geometry import working_grid
 from service.imaging.names import check_complete
@@ -26,6 +26,7 @@ class Findings:
     missing: tuple[Modality, ...]
     contradiction: Contradiction | None  # between the images and their names
     has_skull: bool
+    series: Mapping[Modality, Series]  # of a DICOM study
     preparation: Preparation | None = None  # of a raw case
 
     def reasons_for_review(self) -> Iterator[str]:
@@ -71,7 +72,7 @@ def check_appearance(case: Case, normalised: NormalisedCase, model: Model, optio
         contradiction = find_contradiction(recognise(model.modality_network, normalised.intensities), case.missing)
     if contradiction and contradiction.is_certain and not options.trust_names:
         raise ModalityError(f"{contradiction.text} Correct the names; if they are right, send ?trust_names=true.")
-    return Findings(case.missing, contradiction, has_skull)
+    return Findings(case.missing, contradiction, has_skull, case.series)
 
 
 def _has_skull(brain: BrainBox) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from service.imaging.case import Case, Modality, check_one_grid
+from service.imaging.case import Case, Modality, Series, check_one_grid
 from service.imaging.geometry import resample, resample_mask
 from service.imaging.labels import Region, RegionMasks, checked_label_map, label_map
 from service.imaging.normalise import BrainBox, normalise
@@ -61,6 +61,7 @@ class Segmentation:
     volumes_ml: Mapping[Region, float]
     scores: Mapping[Region, Scores] | None  # None without ground truth
     missing: tuple[Modality, ...]
+    series: Mapping[Modality, Series]  # of a DICOM study
     qualities: Mapping[Region, Quality]  # without the empty regions, and those whose model card has no fit
     review_reasons: tuple[str, ...]  # empty: no review recommended
     probabilities: Mapping[Region, Volume]  # uint8 in 1/255, on the grid of the label map; empty unless asked for
@@ -143,6 +144,7 @@ def finish(
         volumes_ml,
         scores,
         context.findings.missing,
+        context.findings.series,
         qualities,
         tuple(reasons),
         probabilities,

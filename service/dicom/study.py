@@ -1,0 +1,74 @@
+"""Reading a case from the DICOM files of a study."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from pydicom.pixels.utils import iter_pixels
+
+from service.dicom.choice import choose_series
+from service.dicom.frames import HEAD_BYTES, READ_ERRORS, Frame, is_dicom, read_frames
+from service.dicom.stacks import Stack, make_stacks
+from service.imaging.case import Case, Modality, Series
+from service.imaging.errors import MalformedImageError
+from service.imaging.header_checks import checked_grid
+from service.imaging.volume import Volume
+
+Files = Mapping[str, BinaryIO]  # opened when they are accessed
+
+
+def is_study(files: Files) -> bool:
+    """Whether one of the files is DICOM."""
+    return any(is_dicom(file.read(HEAD_BYTES)) for file in files.values())
+
+
+def read_study(
+    files: Files, wanted: Mapping[Modality, int], allow_missing: bool, allocate: Callable[[str, int], Any]
+) -> Case:
+    """Read the chosen series of a study; other files are ignored.
+
+    All headers are checked before any pixel is read and before `allocate` is called, which takes a role and a size in
+    bytes and returns a writable buffer.
+    Raises ModalityError, MalformedImageError, OversizedImageError or GeometryError.
+    """
+    frames = [frame for name, file in files.items() for frame in read_frames(file, name)]
+    chosen = choose_series(make_stacks(frames), wanted, allow_missing)
+    for modality, candidate in chosen.items():
+        checked_grid(candidate.stack.grid.shape, candidate.stack.grid.affine, modality)
+
+    def read(modality: Modality) -> Volume:
+        return _read_stack(chosen[modality].stack, modality, files, allocate)
+
+    series = {modality: Series(candidate.stack.number, candidate.reason) for modality, candidate in chosen.items()}
+    return Case({modality: read(modality) for modality in chosen}, series=series)
+
+
+def _read_stack(stack: Stack, name: str, files: Files, allocate: Callable[[str, int], Any]) -> Volume:
+    """Read the voxels of a stack. Raises MalformedImageError."""
+    grid, dtype = stack.grid, _voxel_type(stack.frames)
+    voxels = np.frombuffer(allocate(name, int(np.prod(grid.shape)) * dtype.itemsize), dtype)
+    slices = voxels.reshape(len(stack.frames), *stack.frames[0].shape)  # (Z, Y, X), the order of DICOM's pixels
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, frame in enumerate(stack.frames):
+        places[frame.file].append(place)
+    for file, of_file in places.items():
+        indices = [stack.frames[place].index for place in of_file]
+        try:
+            pixels = iter_pixels(BytesIO(files[file].read()), indices=indices)
+            for place, image in zip(of_file, pixels, strict=True):
+                slope, intercept = stack.frames[place].scaling
+                slices[place] = image if dtype != np.float32 else image * np.float32(slope) + np.float32(intercept)
+        except READ_ERRORS as error:
+            raise MalformedImageError(
+                f"{name}: expected whole images in series {stack.number}, found damage or an unknown compression."
+            ) from error
+    return Volume(voxels.reshape(grid.shape, order="F"), grid.affine)
+
+
+def _voxel_type(frames: Sequence[Frame]) -> np.dtype[Any]:
+    """The type of the stored values, or float32 if they are scaled or of several types."""
+    types = {frame.stored_type for frame in frames}
+    is_scaled = any(frame.scaling != (1.0, 0.0) for frame in frames)
+    return np.dtype(np.float32) if is_scaled or len(types) > 1 else types.pop()
