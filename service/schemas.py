@@ -47,7 +47,7 @@ class RegionReport(WireModel):
 class SeriesReport(WireModel):
     """The DICOM series that an image was read from."""
 
-    number: int | None = Field(description="SeriesNumber")
+    number: int = Field(description="SeriesNumber; 0 if there is none")
     reason: str = Field(description="why it was taken for this modality, in words")
 
 

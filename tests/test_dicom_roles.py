@@ -47,8 +47,9 @@ SERIES = [
 ]
 
 
-@pytest.mark.parametrize(("description", "sequence", "repetition", "echo", "inversion", "agent", "role"), SERIES)
-def test_a_series_is_recognised(description, sequence, repetition, echo, inversion, agent, role):
+@pytest.mark.parametrize("series", SERIES, ids=lambda series: series[0])
+def test_a_series_is_recognised(series):
+    description, sequence, repetition, echo, inversion, agent, role = series
     times = {"RepetitionTime": repetition, "EchoTime": echo, "InversionTime": inversion}
     attributes = {name: time for name, time in times.items() if time}
     texts = {"SeriesDescription": description, "ScanningSequence": sequence, "ContrastBolusAgent": agent}

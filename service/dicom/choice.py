@@ -30,8 +30,8 @@ class Candidate:
         return (covers_little, is_derived, round(spacing[2], 1), round(spacing[0] * spacing[1] * spacing[2], 2))
 
     def __str__(self) -> str:
-        what = self.stack.fault or self.reason
-        return f"series {self.stack.number}: {self.role or 'not used'} ({what})"
+        reason = (self.stack.fault if self.role else "") or self.reason
+        return f"series {self.stack.number}: {self.role or 'not used'} ({reason})"
 
 
 Chosen = Mapping[Modality, Candidate]
@@ -58,7 +58,8 @@ def choose_series(stacks: Sequence[Stack], wanted: Mapping[Modality, int], allow
 
 def describe(candidates: Sequence[Candidate]) -> str:
     """What was found, for a message."""
-    listed = sorted(map(str, candidates))
+    by_number = sorted(candidates, key=lambda candidate: candidate.stack.number)
+    listed = list(dict.fromkeys(map(str, by_number)))  # parts of a series are often alike
     more = [f"and {len(listed) - MAX_LISTED} more"] if len(listed) > MAX_LISTED else []
     return f"Found: {'; '.join([*listed[:MAX_LISTED], *more])}." if listed else "Found no MR image."
 
@@ -66,11 +67,16 @@ def describe(candidates: Sequence[Candidate]) -> str:
 def _best(usable: list[Candidate], modality: Modality) -> Candidate:
     best, *others = sorted(usable, key=lambda candidate: candidate.rank)
     equal = [best, *(other for other in others if other.rank == best.rank)]
-    if len(equal) > 1:
-        numbers = ", ".join(str(candidate.stack.number) for candidate in equal)
+    first, *more = dict.fromkeys(candidate.stack.number for candidate in equal)
+    if more:
         raise ModalityError(
-            f"{modality}: expected one best series, found {len(equal)} that are equally good: {numbers}. "
-            f"Choose one, as in ?series={modality.lower()}:{equal[0].stack.number}."
+            f"{modality}: expected one best series, found several that are equally good: "
+            f"{', '.join(map(str, [first, *more]))}. Choose one, as in ?series={modality.lower()}:{first}."
+        )
+    if len(equal) > 1:
+        raise ModalityError(
+            f"{modality}: expected one image in series {first}, found {len(equal)} that are equally good. "
+            "Send only one of them."
         )
     return best
 

@@ -35,10 +35,9 @@ class Stack:
     fault: str = ""  # why it is not a usable image, in words; empty if it is
 
     @property
-    def number(self) -> int | None:
-        """The SeriesNumber."""
-        number = self.frames[0].number("SeriesNumber")
-        return None if number is None else int(number)
+    def number(self) -> int:
+        """The SeriesNumber; 0 if there is none."""
+        return int(self.frames[0].number("SeriesNumber") or 0)
 
     @cached_property
     def grid(self) -> Grid:

@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO
 from typing import Any, BinaryIO
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.pixels.utils import iter_pixels
 
 from service.dicom.choice import choose_series
@@ -34,15 +34,14 @@ def read_study(
     Raises ModalityError, MalformedImageError, OversizedImageError or GeometryError.
     """
     frames = [frame for name, file in files.items() for frame in read_frames(file, name)]
-    chosen = choose_series(make_stacks(frames), wanted, allow_missing)
-    for modality, candidate in chosen.items():
-        checked_grid(candidate.stack.grid.shape, candidate.stack.grid.affine, modality)
-
-    def read(modality: Modality) -> Volume:
-        return _read_stack(chosen[modality].stack, modality, files, allocate)
-
+    with np.errstate(all="ignore"):  # what overflows is not finite, and rejected
+        chosen = choose_series(make_stacks(frames), wanted, allow_missing)
+        for modality, candidate in chosen.items():
+            checked_grid(candidate.stack.grid.shape, candidate.stack.grid.affine, modality)
+        stacks = {modality: candidate.stack for modality, candidate in chosen.items()}
+        images = {modality: _read_stack(stack, modality, files, allocate) for modality, stack in stacks.items()}
     series = {modality: Series(candidate.stack.number, candidate.reason) for modality, candidate in chosen.items()}
-    return Case({modality: read(modality) for modality in chosen}, series=series)
+    return Case(images, series=series)
 
 
 def _read_stack(stack: Stack, name: str, files: Files, allocate: Callable[[str, int], Any]) -> Volume:
@@ -56,7 +55,7 @@ def _read_stack(stack: Stack, name: str, files: Files, allocate: Callable[[str, 
     for file, of_file in places.items():
         indices = [stack.frames[place].index for place in of_file]
         try:
-            pixels = iter_pixels(BytesIO(files[file].read()), indices=indices)
+            pixels = iter_pixels(dcmread(files[file], force=True), indices=indices)
             for place, image in zip(of_file, pixels, strict=True):
                 slope, intercept = stack.frames[place].scaling
                 slices[place] = image if dtype != np.float32 else image * np.float32(slope) + np.float32(intercept)

@@ -27,7 +27,7 @@ GROUND_TRUTH, BRAIN_MASK = "ground truth", "brain mask"
 class Series:
     """The DICOM series that an image was read from, and why it was chosen."""
 
-    number: int | None
+    number: int
     reason: str
 
 

@@ -115,6 +115,8 @@ class _ShortReads:
 class _EntryReader(RawIOBase):
     """An entry of a zip; damage is detected only while it is read."""
 
+    name = ""  # pydicom asks for it
+
     def __init__(self, entry: IO[bytes], size: int) -> None:
         self._entry, self._size = entry, size
 
