@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from io import BytesIO
+from mmap import mmap
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def read(files: dict[str, bytes], allow_missing: bool = False, **wanted: int) ->
     opened = Opened(files)
     assert is_study(opened)
     numbers = {Modality[name]: number for name, number in wanted.items()}
-    return read_study(opened, numbers, allow_missing, lambda _, size_bytes: bytearray(size_bytes))
+    return read_study(opened, numbers, allow_missing, lambda _, size_bytes: mmap(-1, size_bytes))
 
 
 class Opened(dict):
@@ -195,9 +196,7 @@ def test_two_equally_good_series_are_a_question_to_the_caller():
     expected = volumes()
     again = make_series(volume(), 7, **SEQUENCES[Modality.T1])
     files = encode_all(*(make_series(expected[role], n, **SEQUENCES[role]) for n, role in enumerate(Modality)), again)
-    with pytest.raises(
-        ModalityError, match="found several that are equally good: 0, 7. Choose one, as in .series=t1:0"
-    ):
+    with pytest.raises(ModalityError, match=r"several that are equally good: 0, 7. Choose one, as in \?series=t1:0"):
         read(files)
     check_same(read(files, T1=0).images[Modality.T1], expected[Modality.T1])
 

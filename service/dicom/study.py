@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.pixels.utils import iter_pixels
 
 from service.dicom.choice import choose_series
-from service.dicom.frames import HEAD_BYTES, READ_ERRORS, Frame, is_dicom, read_frames
+from service.dicom.frames import HEAD_BYTES, Frame, is_dicom, read_frames
+from service.dicom.isolation import run_isolated
 from service.dicom.stacks import Stack, make_stacks
 from service.imaging.case import Case, Modality, Series
 from service.imaging.errors import MalformedImageError
@@ -30,7 +32,7 @@ def read_study(
     """Read the chosen series of a study; other files are ignored.
 
     All headers are checked before any pixel is read and before `allocate` is called, which takes a role and a size in
-    bytes and returns a writable buffer.
+    bytes and returns a buffer in memory that is shared with child processes.
     Raises ModalityError, MalformedImageError, OversizedImageError or GeometryError.
     """
     frames = [frame for name, file in files.items() for frame in read_frames(file, name)]
@@ -49,21 +51,25 @@ def _read_stack(stack: Stack, name: str, files: Files, allocate: Callable[[str, 
     grid, dtype = stack.grid, _voxel_type(stack.frames)
     voxels = np.frombuffer(allocate(name, int(np.prod(grid.shape)) * dtype.itemsize), dtype)
     slices = voxels.reshape(len(stack.frames), *stack.frames[0].shape)  # (Z, Y, X), the order of DICOM's pixels
+    if not run_isolated(lambda: _decode(stack.frames, files, slices)):
+        raise MalformedImageError(
+            f"{name}: expected whole images in series {stack.number}, found damage or an unknown compression."
+        )
+    return Volume(voxels.reshape(grid.shape, order="F"), grid.affine)
+
+
+def _decode(frames: Sequence[Frame], files: Files, slices: NDArray[Any]) -> None:
+    """Write the pixels of frames into slices (Z, Y, X)."""
     places: defaultdict[str, list[int]] = defaultdict(list)
-    for place, frame in enumerate(stack.frames):
+    for place, frame in enumerate(frames):
         places[frame.file].append(place)
     for file, of_file in places.items():
-        indices = [stack.frames[place].index for place in of_file]
-        try:
-            pixels = iter_pixels(dcmread(files[file], force=True), indices=indices)
-            for place, image in zip(of_file, pixels, strict=True):
-                slope, intercept = stack.frames[place].scaling
-                slices[place] = image if dtype != np.float32 else image * np.float32(slope) + np.float32(intercept)
-        except READ_ERRORS as error:
-            raise MalformedImageError(
-                f"{name}: expected whole images in series {stack.number}, found damage or an unknown compression."
-            ) from error
-    return Volume(voxels.reshape(grid.shape, order="F"), grid.affine)
+        indices = [frames[place].index for place in of_file]
+        pixels = iter_pixels(dcmread(files[file], force=True), indices=indices)
+        for place, image in zip(of_file, pixels, strict=True):
+            slope, intercept = frames[place].scaling
+            is_scaled = slices.dtype == np.float32
+            slices[place] = image * np.float32(slope) + np.float32(intercept) if is_scaled else image
 
 
 def _voxel_type(frames: Sequence[Frame]) -> np.dtype[Any]:
