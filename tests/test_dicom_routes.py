@@ -3,6 +3,7 @@
 import pytest
 from support.api import open_answer, post_case, read_mask, read_problem, read_report
 from support.dicom_files import PATIENT, make_study
+from support.dicom_segmentation import read_segments
 from support.raw_series import AXIAL, make_raw_case
 from test_raw_cases import as_files
 
@@ -54,3 +55,17 @@ def test_an_invalid_choice_of_series_is_rejected(client, study, series):
 def test_a_zip_of_neither_images_nor_dicom_names_what_was_expected(client):
     detail = read_problem(post_case(client, zip_files({"scan.txt": b"text" * 100})), 422, "modalities")
     assert "found none of the modalities" in detail
+
+
+def test_the_label_map_comes_back_as_dicom(client, study):
+    files = open_answer(post_case(client, zip_files(study), "?output=dicom"))
+    labels = read_mask(files).get_fdata()
+    masks = read_segments(files.read("segmentation.dcm"), AXIAL)
+    numbers = read_report(files)["labels"]
+    assert all((masks[name] == (labels == number)).all() for name, number in numbers.items())
+    assert all(mask.any() for mask in masks.values())
+
+
+def test_dicom_output_needs_a_dicom_study(client, images):
+    detail = read_problem(post_case(client, zip_files(as_files(images)), "?output=dicom"), 422, "modalities")
+    assert detail == "?output=dicom: expected a DICOM series whose grid the label map has, found none."

@@ -6,10 +6,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.pixels.utils import iter_pixels
 
-from service.dicom.choice import choose_series
+from service.dicom.choice import Chosen, choose_series
 from service.dicom.frames import HEAD_BYTES, Frame, is_dicom, read_frames
 from service.dicom.isolation import run_isolated
 from service.dicom.stacks import Stack, make_stacks
@@ -35,15 +35,26 @@ def read_study(
     bytes and returns a buffer in memory that is shared with child processes.
     Raises ModalityError, MalformedImageError, OversizedImageError or GeometryError.
     """
-    frames = [frame for name, file in files.items() for frame in read_frames(file, name)]
     with np.errstate(all="ignore"):  # what overflows is not finite, and rejected
-        chosen = choose_series(make_stacks(frames), wanted, allow_missing)
+        chosen = choose_stacks(files, wanted, allow_missing)
         for modality, candidate in chosen.items():
             checked_grid(candidate.stack.grid.shape, candidate.stack.grid.affine, modality)
         stacks = {modality: candidate.stack for modality, candidate in chosen.items()}
         images = {modality: _read_stack(stack, modality, files, allocate) for modality, stack in stacks.items()}
     series = {modality: Series(candidate.stack.number, candidate.reason) for modality, candidate in chosen.items()}
     return Case(images, series=series)
+
+
+def read_headers(files: Files, stack: Stack) -> list[Dataset]:
+    """The whole headers of the files of a stack, in the order of its frames, without pixels."""
+    names = dict.fromkeys(frame.file for frame in stack.frames)
+    return [dcmread(files[name], stop_before_pixels=True, force=True) for name in names]
+
+
+def choose_stacks(files: Files, wanted: Mapping[Modality, int], allow_missing: bool) -> Chosen:
+    """The series of a study that are used. Raises like `choose_series`."""
+    frames = [frame for name, file in files.items() for frame in read_frames(file, name)]
+    return choose_series(make_stacks(frames), wanted, allow_missing)
 
 
 def _read_stack(stack: Stack, name: str, files: Files, allocate: Callable[[str, int], Any]) -> Volume:

@@ -15,7 +15,7 @@ from service.jobs.progress import JobProgress
 from service.jobs.result import LABEL_MAP_NAME, REPORT_NAME, JobResult
 from service.preparation.raw import Prepare
 from service.schemas import Problem, SliceProgress
-from service.segmentation.options import LabelGrid, Options
+from service.segmentation.options import LabelGrid, Options, Output
 
 
 class State(StrEnum):
@@ -41,6 +41,7 @@ class JobRecord(BaseModel):
     grid: LabelGrid | None = None
     with_prepared: bool = False
     series: Mapping[Modality, int] = {}
+    output: Output = Output.NIFTI
     created_s: float
     state: State = State.WAITING
     owner: str | None = None  # id of the API key that created it; None if no key is required

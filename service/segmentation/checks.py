@@ -14,7 +14,7 @@ from service.networks.model import Model
 from service.preparation.preparation import Preparation
 from service.preparation.raw import MAX_BRAIN_ML
 from service.segmentation.modalities import Contradiction, find_contradiction
-from service.segmentation.options import LabelGrid, Options
+from service.segmentation.options import LabelGrid, Options, Output
 
 NOT_SKULL_STRIPPED = "The scan is probably not skull-stripped, which the networks require; do not trust the masks."
 
@@ -42,11 +42,16 @@ class Findings:
 
 
 def check_case(case: Case, model: Model, options: Options) -> None:
-    """Raise ModalityError if modalities are missing and may not be, GeometryError if a mask is on the wrong grid."""
+    """Raise ModalityError or GeometryError if a case does not meet the options.
+
+    Modalities are missing and may not be, a mask is on the wrong grid, or there is no DICOM series to refer to.
+    """
     if not options.allow_missing or len(case.missing) > model.max_missing:
         hint = f" With ?allow_missing=true, up to {model.max_missing} may be missing." if model.max_missing else ""
         check_complete(case, hint)
     role, grid = label_grid(case, options.grid)
+    if options.output == Output.DICOM and role not in case.series:
+        raise ModalityError("?output=dicom: expected a DICOM series whose grid the label map has, found none.")
     if case.ground_truth:
         check_grid(GROUND_TRUTH, case.ground_truth, role, grid)
     if case.brain_mask:

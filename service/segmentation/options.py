@@ -19,6 +19,13 @@ class LabelGrid(StrEnum):
     WORKING = "working"
 
 
+class Output(StrEnum):
+    """The format of the label map."""
+
+    NIFTI = "nifti"
+    DICOM = "dicom"  # in addition to NIfTI
+
+
 @dataclass(frozen=True)
 class Options:
     """Options of one case."""
@@ -31,6 +38,7 @@ class Options:
     grid: LabelGrid | None = None  # None: that of the reference
     with_prepared: bool = False  # whether to return the prepared images as well
     series: Mapping[Modality, int] = field(default_factory=dict)  # SeriesNumbers for modalities, in DICOM studies
+    output: Output = Output.NIFTI
 
 
 DEFAULT_OPTIONS = Options()

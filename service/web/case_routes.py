@@ -13,7 +13,7 @@ from service.imaging.case import Modality
 from service.imaging.labels import EnhancingLabel
 from service.jobs.job import Job, new_job
 from service.preparation.raw import Prepare
-from service.segmentation.options import LabelGrid, Options
+from service.segmentation.options import LabelGrid, Options, Output
 from service.web.dependencies import NO_HEADER, LoadedQueue, MediaType, SegmentCaller
 from service.web.middleware.request_log import record_of
 from service.web.openapi import ACCEPTED_RESPONSES, REQUEST_BODY, RESULT_RESPONSES, problem_responses
@@ -59,6 +59,9 @@ class SegmentParameters(BaseModel):
         description="which series of a DICOM study to use, by SeriesNumber, such as t1gd:7,flair:4; the service "
         "chooses the series of the other modalities",
     )
+    output: Output = Field(
+        Output.NIFTI, description="dicom: the zip also contains the label map as a DICOM segmentation object (SEG)"
+    )
 
 
 async def get_options(request: Request, parameters: Annotated[SegmentParameters, Query()]) -> Options:
@@ -74,6 +77,7 @@ async def get_options(request: Request, parameters: Annotated[SegmentParameters,
         parameters.grid,
         parameters.prepared,
         _series_numbers(parameters.series or ""),
+        parameters.output,
     )
 
 

@@ -118,7 +118,7 @@ def _header(sop_class: str, series_uid: str, number: int, **attributes: object) 
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, generate_uid()
     dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = PATIENT, PATIENT, "19700101"
-    dataset.StudyInstanceUID = dataset.FrameOfReferenceUID = "1.2.3.4"
+    dataset.StudyInstanceUID, dataset.FrameOfReferenceUID = "1.2.3.4", "1.2.3.5"
     dataset.Modality, dataset.SeriesInstanceUID, dataset.SeriesNumber = "MR", series_uid, number
     for name, value in attributes.items():
         setattr(dataset, name, value)
@@ -151,7 +151,7 @@ def _orientation(affine: np.ndarray) -> Dataset:
 def _spacing(affine: np.ndarray) -> list[float]:
     """Between rows, then between columns."""
     along_row, along_column = np.linalg.norm(affine[:3, :2], axis=0)
-    return [float(along_column), float(along_row)]
+    return [round(float(along_column), 6), round(float(along_row), 6)]
 
 
 def _shift(index: int) -> np.ndarray:
