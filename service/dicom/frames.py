@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
 PREAMBLE_BYTES, MAGIC = 128, b"DICM"
@@ -45,7 +45,7 @@ KEYWORDS = (
 )
 READ_ERRORS = (
     *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OSError, OverflowError, RecursionError),
-    *(TypeError, ValueError, InvalidDicomError, struct.error),
+    *(TypeError, ValueError, BytesLengthException, InvalidDicomError, struct.error),
 )
 
 config.settings.reading_validation_mode = config.IGNORE  # values are checked where they are used

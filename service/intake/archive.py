@@ -70,7 +70,7 @@ class ZipFiles(Mapping[str, BinaryIO]):
 
     def __init__(self, archive: ZipFile, entries: list[ZipInfo], max_unpacked_mib: int) -> None:
         self._archive, self._max_unpacked_mib = archive, max_unpacked_mib
-        self._entries = {entry.filename: entry for entry in entries if not entry.is_dir()}
+        self._entries = {entry.filename: entry for entry in entries if not entry.filename.endswith("/")}
         self._opened: set[str] = set()
         self._opened_bytes = 0
 
