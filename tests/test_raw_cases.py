@@ -79,6 +79,12 @@ def test_a_raw_case_is_rejected_if_it_may_not_be_prepared(client, raw):
     assert read_problem(response, 422, "geometry").startswith("T1: expected the shape of T1Gd, (110, 110, 32), found")
 
 
+def test_one_series_sent_twice_is_rejected_before_the_preparation(client, raw, monkeypatch):
+    monkeypatch.setattr(Decoder, "prepare", lambda *_: pytest.fail("the case was prepared"))
+    response = post_case(client, zip_files(as_files(raw | {"T2": raw["FLAIR"]})))
+    assert "T2 and FLAIR: expected two different images" in read_problem(response, 422, "modalities")
+
+
 def test_images_without_a_head_are_not_trusted(client):
     random = np.random.default_rng(0)
     noise = {
