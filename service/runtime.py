@@ -7,6 +7,7 @@ from anyio import create_task_group, to_thread
 
 from service.errors import NotReadyError, SettingsError
 from service.intake.decoder import Decoder
+from service.intake.dicom_writer import DicomWriter
 from service.jobs.job import Job
 from service.jobs.queue import NOT_LOADED, Queue, QueueStatus, shutting_down
 from service.jobs.records import JobRecords
@@ -91,7 +92,12 @@ class Runtime:
         model = await to_thread.run_sync(load_and_warm_up, self.settings)
         self.metrics.describe_model(model)
         self.audit_log.record_start(model.sha256)
-        scheduler = Scheduler(Worker(model, decoder), repository, self.settings, self._record_job)
+        scheduler = Scheduler(
+            Worker(model, decoder, DicomWriter(self.settings.max_unpacked_mib)),
+            repository,
+            self.settings,
+            self._record_job,
+        )
         async with create_task_group() as tasks:
             await tasks.start(scheduler.run)
             self._queue = Queue(scheduler, repository, self.settings)

@@ -44,13 +44,23 @@ class RegionReport(WireModel):
     scores: Scores | None = Field(description="null if the case came without ground truth")
 
 
+class SeriesReport(WireModel):
+    """The DICOM series that an image was read from."""
+
+    number: int = Field(description="SeriesNumber; 0 if there is none")
+    reason: str = Field(description="why it was taken for this modality, in words")
+
+
 class InputReport(WireModel):
-    """The grid of the uploaded image whose grid the label map has."""
+    """The case as it was sent; the grid is that of the label map."""
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     orientation: str = Field(description="direction of each array axis, such as LPS")
     missing_modalities: tuple[str, ...] = Field(description="the modalities that were segmented without; usually none")
+    series: Mapping[str, SeriesReport] = Field(
+        description="by modality: the series of a DICOM study; empty if images were sent as files"
+    )
 
 
 class PreparedSeriesReport(WireModel):

@@ -45,7 +45,7 @@ def test_the_report_has_volume_and_scores_of_each_region(report):
 
 def test_the_report_describes_input_model_labels_and_intended_use(report):
     grid = {"shape": [150, 180, 50], "spacing_mm": [1, 1, 1], "orientation": "LPS"}
-    assert report["input"] == grid | {"missing_modalities": []}
+    assert report["input"] == grid | {"missing_modalities": [], "series": {}}
     assert (report["model"]["name"], report["model"]["version"]) == ("known", "1")
     assert len(report["model"]["sha256"]) == 64
     assert report["labels"] == {"necrotic_core": 1, "oedema": 2, "enhancing_tumour": 4}

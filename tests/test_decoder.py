@@ -122,7 +122,9 @@ def test_error_messages_do_not_quote_the_file(failure, name, phrase, monkeypatch
         raise failure
 
     monkeypatch.setattr(decoder_process, "open_upload", fail)
-    reply, shared = decoder_process.Reader().answer({"folder": "folder", "max_unpacked_mib": 1, "prepare": "auto"})
+    reply, shared = decoder_process.Reader().answer(
+        {"folder": "folder", "max_unpacked_mib": 1, "options": {"prepare": "auto"}}
+    )
     assert reply["error"] == name
     assert phrase in reply["message"]
     assert "DOE" not in reply["message"]

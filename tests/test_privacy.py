@@ -12,14 +12,19 @@ from zipfile import BadZipFile, ZipFile
 import httpx2
 import nibabel as nib
 import pytest
+from pydicom import dcmread
+from pydicom.config import disable_value_validation
 from support.api import post_case
 from support.case_files import make_case_files, make_nifti, rename_by_role
+from support.dicom_files import encode, make_study
 from support.malicious_images import IMAGES
 from support.running_service import serve_in_process, wait_until
 
+from service.imaging.case import Modality
 from service.imaging.phantom import encode_phantom, zip_files
 
 PATIENT = "DOE^JANE 1970"
+DICOM_ROLES = (tuple(Modality), (Modality.T1, Modality.T2))  # a complete study, and one that is rejected
 ISOLATED = ["unshare", "--map-root-user", "--net", sys.executable]
 
 
@@ -37,6 +42,20 @@ def named_after_patient(files: dict[str, bytes]) -> dict[str, bytes]:
     return {f"{PATIENT}/{PATIENT}_{name}.nii": data for name, data in files.items()}
 
 
+def name_patient_everywhere(study: dict[str, bytes]) -> bytes:
+    """A zip of a DICOM study with a patient name in every place for free text, and where no text belongs."""
+    named = {}
+    with disable_value_validation():
+        for name, data in study.items():
+            dataset = dcmread(BytesIO(data))
+            dataset.SeriesDescription = f"{dataset.SeriesDescription} {PATIENT}"
+            for keyword in ("PatientComments", "ImageComments", "ProtocolName", "InstitutionName", "StudyInstanceUID"):
+                setattr(dataset, keyword, PATIENT)
+            dataset.add_new((0x0018, 0x0015), "UI", PATIENT)  # BodyPartExamined, with another type
+            named[f"{PATIENT}/{name}"] = encode(dataset)
+    return zip_files(named)
+
+
 def images_of(body: bytes) -> dict[str, bytes]:
     """The images of a zip by the stem of their names."""
     with ZipFile(BytesIO(body)) as archive:
@@ -52,7 +71,8 @@ def bodies(phantom):
     incomplete = zip_files(named_after_patient({name: with_patient_name(make_nifti()) for name in ("t1", "t2")}))
     nested = zip_files(named_after_patient(make_case_files()) | {f"{PATIENT}.zip": b""})
     truncated = zip_files(good)[:-200]
-    return [zip_files(good), incomplete, nested, truncated, *broken]
+    studies = [name_patient_everywhere(make_study({role: phantom[role] for role in roles})) for roles in DICOM_ROLES]
+    return [zip_files(good), incomplete, nested, truncated, *broken, *studies]
 
 
 def unpack(content: bytes) -> bytes:

@@ -79,6 +79,12 @@ def test_a_raw_case_is_rejected_if_it_may_not_be_prepared(client, raw):
     assert read_problem(response, 422, "geometry").startswith("T1: expected the shape of T1Gd, (110, 110, 32), found")
 
 
+def test_one_series_sent_twice_is_rejected_before_the_preparation(client, raw, monkeypatch):
+    monkeypatch.setattr(Decoder, "prepare", lambda *_: pytest.fail("the case was prepared"))
+    response = post_case(client, zip_files(as_files(raw | {"T2": raw["FLAIR"]})))
+    assert "T2 and FLAIR: expected two different images" in read_problem(response, 422, "modalities")
+
+
 def test_images_without_a_head_are_not_trusted(client):
     random = np.random.default_rng(0)
     noise = {
@@ -108,7 +114,7 @@ def test_a_crash_while_a_case_is_prepared_is_a_problem_of_the_case(read_raw):
 def test_a_lack_of_memory_while_a_case_is_prepared_is_a_problem_of_the_case(monkeypatch, raw, tmp_path):
     (tmp_path / "file").write_bytes(zip_files(as_files(raw)))
     reader = decoder_process.Reader()
-    reader.answer({"folder": str(tmp_path), "max_unpacked_mib": 128, "prepare": "auto"})
+    reader.answer({"folder": str(tmp_path), "max_unpacked_mib": 128, "options": {"prepare": "auto"}})
 
     def fail(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")

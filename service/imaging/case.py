@@ -1,7 +1,7 @@
 """A case: its modalities and, optionally, the ground truth and a brain mask."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
 
@@ -24,12 +24,21 @@ GROUND_TRUTH, BRAIN_MASK = "ground truth", "brain mask"
 
 
 @dataclass(frozen=True)
+class Series:
+    """The DICOM series that an image was read from, and why it was chosen."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Case:
     """Volumes (X, Y, Z) of the modalities; label map and brain mask are on the grid of the reference."""
 
     images: Mapping[Modality, Volume]  # at least one, in the order of Modality
     ground_truth: Volume | None = None
     brain_mask: Volume | None = None  # not zero in the brain; None: the images are zero outside the brain
+    series: Mapping[Modality, Series] = field(default_factory=dict)  # empty if the images were files
 
     @property
     def missing(self) -> tuple[Modality, ...]:

@@ -40,6 +40,11 @@ def role_of(name: str) -> str | None:
     return ROLE_OF_SUFFIX.get(suffix_of(name))
 
 
+def has_images(names: Iterable[str]) -> bool:
+    """Whether one of the files is an image whose name tells its role."""
+    return any(role_of(name) for name in names if is_image_name(name))
+
+
 def assign_roles(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """File names by role: the modalities and, if present, GROUND_TRUTH and BRAIN_MASK; two for a .hdr and .img pair.
 

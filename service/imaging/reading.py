@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from service.imaging.case import Case, case_of
 from service.imaging.formats import open_image
-from service.imaging.names import assign_roles
+from service.imaging.names import assign_roles, is_image_name
 
 
 def read_case(files: Mapping[str, bytes]) -> Case:
@@ -24,7 +24,8 @@ def read_case_from(
     bytes and returns a writable buffer.
     Raises ModalityError, MalformedImageError, OversizedImageError or GeometryError.
     """
-    images = {role: open_image([files[name] for name in names], role) for role, names in assign_roles(files).items()}
+    roles = assign_roles(filter(is_image_name, files))
+    images = {role: open_image([files[name] for name in names], role) for role, names in roles.items()}
     with ThreadPoolExecutor() as threads:
         read = threads.map(lambda image: image.read(allocate(image.name, image.size_bytes)), images.values())
         return case_of(dict(zip(images, read, strict=True)))

@@ -1,28 +1,28 @@
-"""The image files of an upload, opened: separate files, or entries of a zip in which nothing is trusted."""
+"""The files of an upload: separate files, or entries of a zip in which nothing is trusted."""
 
 import re
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from io import BufferedReader, RawIOBase
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, LargeZipFile, ZipFile, ZipInfo
 
 from service.errors import BrokenArchiveError, TooLargeError, UnsafeArchiveError
-from service.imaging.names import assign_roles, is_image_name
 from service.imaging.open_image import MAX_FILE_BYTES
 from service.settings import MIB
 
 ZIP_NAME = "file"  # file name of an upload's zip on disk; other files are named by their modality's suffix
 
 # Limits are absolute. A limit on the compression ratio would reject legitimate masks, which reach 162:1.
-MAX_ENTRIES = 1000
+MAX_ENTRIES = 10_000  # a DICOM study has a file for each slice of each series
 MAX_NAME_CHARACTERS = 500
-MAX_READ_BYTES = MIB  # per call: zipfile reads the central directory in one call, of whatever length the file claims
+MAX_READ_BYTES = (
+    4 * MIB
+)  # per call: zipfile reads the central directory in one call, of whatever length the file claims
 
 LOCAL_HEADER_BYTES = 30  # before an entry's name and data
 ENCRYPTED_FLAGS = 0x01 | 0x40 | 0x2000  # data encryption, strong encryption, encrypted central directory
@@ -43,8 +43,8 @@ READ_ERRORS = (
 
 
 @contextmanager
-def open_upload(folder: Path, max_unpacked_mib: int) -> Iterator[dict[str, BinaryIO]]:
-    """Open the image files of an upload in a folder; yields them by file name. Raises like `open_zip`, and OSError."""
+def open_upload(folder: Path, max_unpacked_mib: int) -> Iterator[Mapping[str, BinaryIO]]:
+    """The files of an upload in a folder, by file name. Raises like `open_zip`, and OSError."""
     with ExitStack() as stack:
         if (path := folder / ZIP_NAME).exists():
             yield stack.enter_context(open_zip(stack.enter_context(path.open("rb")), max_unpacked_mib))
@@ -53,21 +53,49 @@ def open_upload(folder: Path, max_unpacked_mib: int) -> Iterator[dict[str, Binar
 
 
 @contextmanager
-def open_zip(file: BinaryIO, max_unpacked_mib: int) -> Iterator[dict[str, BinaryIO]]:
-    """Open the images of the case in a zip; yields them by file name. Other entries are never unpacked.
+def open_zip(file: BinaryIO, max_unpacked_mib: int) -> Iterator["ZipFiles"]:
+    """The files in a zip, by name.
 
-    Raises BrokenArchiveError, also while a file is read; UnsafeArchiveError; TooLargeError; and ModalityError for names
-    that do not form a case.
+    Raises BrokenArchiveError, also while a file is read; UnsafeArchiveError; and TooLargeError, also when a file is
+    opened.
     """
     with ExitStack() as stack:
         with _broken_archive_errors():
             archive = stack.enter_context(ZipFile(cast(IO[bytes], _ShortReads(file))))
-        entries = {entry.filename: entry for entry in _checked_entries(archive)}
-        images = list(chain(*assign_roles(filter(is_image_name, entries)).values()))
-        _check_sizes([entries[name] for name in images], max_unpacked_mib)
+        yield ZipFiles(archive, _checked_entries(archive), max_unpacked_mib)
+
+
+class ZipFiles(Mapping[str, BinaryIO]):
+    """The files in a zip by name. Each is opened when it is accessed; others are never unpacked."""
+
+    def __init__(self, archive: ZipFile, entries: list[ZipInfo], max_unpacked_mib: int) -> None:
+        self._archive, self._max_unpacked_mib = archive, max_unpacked_mib
+        self._entries = {entry.filename: entry for entry in entries if not entry.filename.endswith("/")}
+        self._opened: set[str] = set()
+        self._opened_bytes = 0
+
+    def __getitem__(self, name: str) -> BinaryIO:
+        entry = self._entries[name]
+        if name not in self._opened:
+            self._opened.add(name)
+            self._opened_bytes += entry.file_size
+            self._check_size(entry.file_size)
         with _broken_archive_errors():
-            files = {name: stack.enter_context(archive.open(name)) for name in images}
-        yield {name: BufferedReader(_EntryReader(file, entries[name].file_size)) for name, file in files.items()}
+            return cast(BinaryIO, BufferedReader(_EntryReader(self._archive.open(entry), entry.file_size)))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _check_size(self, declared: int) -> None:
+        """Reject too large a size, of one entry or in total. An entry is never unpacked beyond its declared size."""
+        if declared > MAX_FILE_BYTES:
+            raise TooLargeError(f"Archive: expected images of at most {MAX_FILE_BYTES} bytes, found {declared}.")
+        if self._opened_bytes > self._max_unpacked_mib * MIB:
+            found = self._opened_bytes // MIB
+            raise TooLargeError(f"Archive: expected at most {self._max_unpacked_mib} MiB unpacked, found {found}.")
 
 
 class _ShortReads:
@@ -86,6 +114,8 @@ class _ShortReads:
 
 class _EntryReader(RawIOBase):
     """An entry of a zip; damage is detected only while it is read."""
+
+    name = ""  # pydicom asks for it
 
     def __init__(self, entry: IO[bytes], size: int) -> None:
         self._entry, self._size = entry, size
@@ -142,14 +172,6 @@ def _check_entry(entry: ZipInfo) -> None:
         raise BrokenArchiveError("Archive: expected no password, found an encrypted entry.")
     if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # zipfile decompresses others without a limit
         raise BrokenArchiveError("Archive: expected stored or deflated entries, found another compression method.")
-
-
-def _check_sizes(images: list[ZipInfo], max_unpacked_mib: int) -> None:
-    """Reject entries that declare too large a size. An entry is never unpacked beyond its declared size."""
-    if (largest := max(entry.file_size for entry in images)) > MAX_FILE_BYTES:
-        raise TooLargeError(f"Archive: expected images of at most {MAX_FILE_BYTES} bytes, found {largest}.")
-    if (total := sum(entry.file_size for entry in images)) > max_unpacked_mib * MIB:
-        raise TooLargeError(f"Archive: expected at most {max_unpacked_mib} MiB unpacked, found {total // MIB}.")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -15,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from service.errors import CrashError, DecodingError
-from service.imaging.case import BRAIN_MASK, GROUND_TRUTH, Case, Modality, case_of
+from service.imaging.case import BRAIN_MASK, GROUND_TRUTH, Case, Modality, Series, case_of
 from service.imaging.errors import PreparationError
 from service.imaging.volume import Volume
 from service.intake.decoder_process import MAX_MESSAGE_BYTES, MAX_SECONDS
 from service.preparation.preparation import Preparation, PreparedSeries
-from service.preparation.raw import Prepare
 from service.problems import PROBLEM_TYPES
+from service.segmentation.options import DEFAULT_OPTIONS, Options
 
 POLL_INTERVAL_S = 0.1
 MAX_VOLUMES = len((*Modality, GROUND_TRUTH, BRAIN_MASK))
@@ -37,7 +38,7 @@ class Decoder:
         self._start()
 
     def read(
-        self, folder: Path, prepare: Prepare = Prepare.AUTO, check_cancelled: Callable[[], None] = lambda: None
+        self, folder: Path, options: Options = DEFAULT_OPTIONS, check_cancelled: Callable[[], None] = lambda: None
     ) -> tuple[Case, Sequence[str]]:
         """Read the case of an upload in a folder; also return why it has to be prepared, if it has.
 
@@ -48,9 +49,10 @@ class Decoder:
         if self.has_ended:
             self.close()
             self._start()
-        request = {"folder": str(folder), "max_unpacked_mib": self._max_unpacked_mib, "prepare": prepare}
+        request = {"folder": str(folder), "max_unpacked_mib": self._max_unpacked_mib, "options": asdict(options)}
         reply, volumes = self._answer(request, check_cancelled)
-        return case_of(volumes), reply["reasons"]
+        series = {Modality(modality): Series(**entries) for modality, entries in reply["series"].items()}
+        return replace(case_of(volumes), series=series), reply["reasons"]
 
     def prepare(self, check_cancelled: Callable[[], None] = lambda: None) -> Preparation:
         """Prepare the case that was read last and has to be. Raises an InputError or DecodingError."""

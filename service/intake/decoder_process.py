@@ -15,8 +15,9 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from service.errors import DecodingError, RequestError, TooLargeError
 from service.imaging.case import BRAIN_MASK, Case
 from service.imaging.errors import InputError, PreparationError
 from service.imaging.header_checks import MAX_VOXELS
+from service.imaging.names import has_images
 from service.imaging.reading import read_case_from
 from service.imaging.volume import Volume
 from service.intake.archive import open_upload
@@ -91,14 +93,17 @@ class Reader:
             return _describe_error(error), []
         return reply, [shared[role] for role in reply["volumes"]]
 
-    def _read(self, folder: str, max_unpacked_mib: int, prepare: str, allocate: Allocate) -> dict[str, Any]:
+    def _read(
+        self, folder: str, max_unpacked_mib: int, options: Mapping[str, Any], allocate: Allocate
+    ) -> dict[str, Any]:
         self._case = None
         with open_upload(Path(folder), max_unpacked_mib) as files:
-            case = read_case_from(files, allocate)
-        self._reasons = reasons_to_prepare(case, Prepare(prepare))
+            case = _read_case(files, options, allocate)
+        self._reasons = reasons_to_prepare(case, Prepare(options["prepare"]))
         if self._reasons:
             self._case = case
-        return {"volumes": _layouts(case.volumes), "reasons": self._reasons}
+        series_of = {modality: asdict(series) for modality, series in case.series.items()}
+        return {"volumes": _layouts(case.volumes), "reasons": self._reasons, "series": series_of}
 
     def _prepare(self, allocate: Allocate) -> dict[str, Any]:
         """Prepare the case that was read last."""
@@ -128,6 +133,16 @@ class Reader:
             "reference": preparation.reference,
             "series": series,
         }
+
+
+def _read_case(files: Mapping[str, BinaryIO], options: Mapping[str, Any], allocate: Allocate) -> Case:
+    """Read a case: from images if there are any, otherwise from DICOM files."""
+    if not has_images(files):
+        from service.dicom.study import is_study, read_study  # importing pydicom takes a second
+
+        if is_study(files):
+            return read_study(files, options["series"], options["allow_missing"], allocate)
+    return read_case_from(files, allocate)
 
 
 def _layouts(volumes: Mapping[str, Volume]) -> dict[str, dict[str, Any]]:

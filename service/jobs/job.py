@@ -9,12 +9,13 @@ from uuid import uuid4
 from anyio import CancelScope, Event
 from pydantic import BaseModel, ConfigDict
 
+from service.imaging.case import Modality
 from service.imaging.labels import EnhancingLabel
 from service.jobs.progress import JobProgress
 from service.jobs.result import LABEL_MAP_NAME, REPORT_NAME, JobResult
 from service.preparation.raw import Prepare
 from service.schemas import Problem, SliceProgress
-from service.segmentation.options import LabelGrid, Options
+from service.segmentation.options import LabelGrid, Options, Output
 
 
 class State(StrEnum):
@@ -39,6 +40,8 @@ class JobRecord(BaseModel):
     prepare: Prepare = Prepare.AUTO
     grid: LabelGrid | None = None
     with_prepared: bool = False
+    series: Mapping[Modality, int] = {}
+    output: Output = Output.NIFTI
     created_s: float
     state: State = State.WAITING
     owner: str | None = None  # id of the API key that created it; None if no key is required

@@ -16,6 +16,7 @@ from service.schemas import (
     RegionReport,
     Report,
     Scores,
+    SeriesReport,
 )
 from service.schemas import Quality as QualityReport
 from service.segmentation.pipeline import Segmentation
@@ -66,6 +67,7 @@ def _input_report(segmentation: Segmentation) -> InputReport:
         spacing_mm=grid.spacing_mm,
         orientation=grid.orientation,
         missing_modalities=segmentation.missing,
+        series={modality: SeriesReport.model_validate(series) for modality, series in segmentation.series.items()},
     )
 
 

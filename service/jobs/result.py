@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from service.imaging.labels import Region
 
-LABEL_MAP_NAME, REPORT_NAME = "segmentation.nii.gz", "report.json"
+LABEL_MAP_NAME, REPORT_NAME, DICOM_NAME = "segmentation.nii.gz", "report.json", "segmentation.dcm"
 PROBABILITY_NAMES: Mapping[Region, str] = {region: f"probability_{region.lower()}.nii.gz" for region in Region}
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """The label map, the report and, if the client asked for them, probability maps and prepared images."""
+    """The label map, the report and what else the client asked for."""
 
     files: Mapping[str, bytes]
 

@@ -165,7 +165,8 @@ class Scheduler:
         return await to_thread.run_sync(self.worker.predict, case, job.progress)
 
     async def _finish(self, job: Job, case: PredictedCase) -> tuple[JobResult, Report]:
-        return await to_thread.run_sync(self.worker.finish, case, job.record.options, job.progress)
+        folder = self._repository.spool.folder_of(job.id)
+        return await to_thread.run_sync(self.worker.finish, folder, case, job.record.options, job.progress)
 
     async def _store_result(self, job: Job, result: JobResult, report: Report) -> Report:
         job.shape = report.input.shape

@@ -4,10 +4,11 @@ import ctypes
 import logging
 import os
 import resource
+import warnings
 
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # glibc's numbers for these mallopt parameters
 LARGE_ARRAY_BYTES = 8 * 2**20  # smaller than a BraTS volume; smaller arrays are better reused
-VERBOSE_LIBRARIES = "nibabel.global", "python_multipart.multipart"  # they log values of the client's headers
+VERBOSE_LIBRARIES = "nibabel.global", "pydicom", "python_multipart.multipart"  # they log values of headers
 
 
 def disable_core_dumps() -> None:
@@ -41,3 +42,4 @@ def silence_libraries() -> None:
     """Prevent libraries from logging values that a client sent."""
     for name in VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module="pydicom")

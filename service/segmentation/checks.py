@@ -1,9 +1,9 @@
 """Checks of a case before it is segmented, and what they give as reasons for a review."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from service.imaging.case import BRAIN_MASK, GROUND_TRUTH, Case, Modality, check_distinct, check_grid
+from service.imaging.case import BRAIN_MASK, GROUND_TRUTH, Case, Modality, Series, check_distinct, check_grid
 from service.imaging.errors import ModalityError
 from service.imaging.geometry import working_grid
 from service.imaging.names import check_complete
@@ -14,7 +14,7 @@ from service.networks.model import Model
 from service.preparation.preparation import Preparation
 from service.preparation.raw import MAX_BRAIN_ML
 from service.segmentation.modalities import Contradiction, find_contradiction
-from service.segmentation.options import LabelGrid, Options
+from service.segmentation.options import LabelGrid, Options, Output
 
 NOT_SKULL_STRIPPED = "The scan is probably not skull-stripped, which the networks require; do not trust the masks."
 
@@ -26,6 +26,7 @@ class Findings:
     missing: tuple[Modality, ...]
     contradiction: Contradiction | None  # between the images and their names
     has_skull: bool
+    series: Mapping[Modality, Series]  # of a DICOM study
     preparation: Preparation | None = None  # of a raw case
 
     def reasons_for_review(self) -> Iterator[str]:
@@ -41,11 +42,16 @@ class Findings:
 
 
 def check_case(case: Case, model: Model, options: Options) -> None:
-    """Raise ModalityError if modalities are missing and may not be, GeometryError if a mask is on the wrong grid."""
+    """Raise ModalityError or GeometryError if a case does not meet the options.
+
+    Modalities are missing and may not be, a mask is on the wrong grid, or there is no DICOM series to refer to.
+    """
     if not options.allow_missing or len(case.missing) > model.max_missing:
         hint = f" With ?allow_missing=true, up to {model.max_missing} may be missing." if model.max_missing else ""
         check_complete(case, hint)
     role, grid = label_grid(case, options.grid)
+    if options.output == Output.DICOM and role not in case.series:
+        raise ModalityError("?output=dicom: expected a DICOM series whose grid the label map has, found none.")
     if case.ground_truth:
         check_grid(GROUND_TRUTH, case.ground_truth, role, grid)
     if case.brain_mask:
@@ -71,7 +77,7 @@ def check_appearance(case: Case, normalised: NormalisedCase, model: Model, optio
         contradiction = find_contradiction(recognise(model.modality_network, normalised.intensities), case.missing)
     if contradiction and contradiction.is_certain and not options.trust_names:
         raise ModalityError(f"{contradiction.text} Correct the names; if they are right, send ?trust_names=true.")
-    return Findings(case.missing, contradiction, has_skull)
+    return Findings(case.missing, contradiction, has_skull, case.series)
 
 
 def _has_skull(brain: BrainBox) -> bool:

@@ -1,8 +1,10 @@
 """What the caller of the pipeline can choose."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from service.imaging.case import Modality
 from service.imaging.labels import EnhancingLabel
 from service.preparation.raw import Prepare
 
@@ -17,6 +19,13 @@ class LabelGrid(StrEnum):
     WORKING = "working"
 
 
+class Output(StrEnum):
+    """The format of the label map."""
+
+    NIFTI = "nifti"
+    DICOM = "dicom"  # in addition to NIfTI
+
+
 @dataclass(frozen=True)
 class Options:
     """Options of one case."""
@@ -28,6 +37,8 @@ class Options:
     prepare: Prepare = Prepare.AUTO  # whether to register the series and to outline the brain
     grid: LabelGrid | None = None  # None: that of the reference
     with_prepared: bool = False  # whether to return the prepared images as well
+    series: Mapping[Modality, int] = field(default_factory=dict)  # SeriesNumbers for modalities, in DICOM studies
+    output: Output = Output.NIFTI
 
 
 DEFAULT_OPTIONS = Options()

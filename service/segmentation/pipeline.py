@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from service.imaging.case import Case, Modality, check_one_grid
+from service.imaging.case import Case, Modality, Series, check_one_grid
 from service.imaging.geometry import resample, resample_mask
 from service.imaging.labels import Region, RegionMasks, checked_label_map, label_map
 from service.imaging.normalise import BrainBox, normalise
@@ -29,6 +29,7 @@ from service.segmentation.slices import AxialSlices
 class InputContext:
     """The input's grid and ground truth, and where the brain lies: needed to map masks back and to score them."""
 
+    label_role: str  # the modality on whose grid the label map is
     label_grid: Grid  # as in the header of the label map
     placed_grid: Grid  # where those voxels lie on the reference, to which their series was registered
     ground_truth: NDArray[np.uint8] | None  # label map (X, Y, Z) on that grid
@@ -58,9 +59,11 @@ class Segmentation:
     """The result of a case."""
 
     labels: Volume  # uint8 label map
+    label_role: str  # the modality on whose grid it is
     volumes_ml: Mapping[Region, float]
     scores: Mapping[Region, Scores] | None  # None without ground truth
     missing: tuple[Modality, ...]
+    series: Mapping[Modality, Series]  # of a DICOM study
     qualities: Mapping[Region, Quality]  # without the empty regions, and those whose model card has no fit
     review_reasons: tuple[str, ...]  # empty: no review recommended
     probabilities: Mapping[Region, Volume]  # uint8 in 1/255, on the grid of the label map; empty unless asked for
@@ -108,9 +111,9 @@ def prepare(
         normalised = normalise(placed.images, placed.brain_mask)
         findings = replace(check_appearance(case, normalised, model, options), preparation=preparation)
         slices = axial_slices(model, normalised.intensities)
-    (_, grid), (_, placed_grid) = label_grid(case, options.grid), label_grid(placed, options.grid)
+    (role, grid), (_, placed_grid) = label_grid(case, options.grid), label_grid(placed, options.grid)
     files = prepared_files(placed, placed_grid, grid, preparation) if options.with_prepared else {}
-    return PreparedCase(InputContext(grid, placed_grid, truth, normalised.brain, findings, files), slices)
+    return PreparedCase(InputContext(role, grid, placed_grid, truth, normalised.brain, findings, files), slices)
 
 
 def predict(case: PreparedCase, model: Model, observer: ProgressObserver = NO_OBSERVER) -> PredictedCase:
@@ -140,9 +143,11 @@ def finish(
         ]
     return Segmentation(
         Volume(labels, context.label_grid.affine),
+        context.label_role,
         volumes_ml,
         scores,
         context.findings.missing,
+        context.findings.series,
         qualities,
         tuple(reasons),
         probabilities,

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from service.imaging.case import Modality
 from service.imaging.labels import EnhancingLabel
 from service.jobs.job import Job, new_job
 from service.preparation.raw import Prepare
-from service.segmentation.options import LabelGrid, Options
+from service.segmentation.options import LabelGrid, Options, Output
 from service.web.dependencies import NO_HEADER, LoadedQueue, MediaType, SegmentCaller
 from service.web.middleware.request_log import record_of
 from service.web.openapi import ACCEPTED_RESPONSES, REQUEST_BODY, RESULT_RESPONSES, problem_responses
@@ -21,6 +22,7 @@ from service.web.upload import receive_upload
 
 router = APIRouter()
 
+SERIES = rf"({'|'.join(modality.lower() for modality in Modality)}):[0-9]{{1,9}}"
 RESPOND_ASYNC = "respond-async"  # RFC 7240, section 4.1
 
 
@@ -51,6 +53,15 @@ class SegmentParameters(BaseModel):
     prepared: bool = Field(
         False, description="whether the zip also contains the prepared images, the brain mask and the transforms"
     )
+    series: str | None = Field(
+        None,
+        pattern=rf"^{SERIES}(,{SERIES})*$",
+        description="which series of a DICOM study to use, by SeriesNumber, such as t1gd:7,flair:4; the service "
+        "chooses the series of the other modalities",
+    )
+    output: Output = Field(
+        Output.NIFTI, description="dicom: the zip also contains the label map as a DICOM segmentation object (SEG)"
+    )
 
 
 async def get_options(request: Request, parameters: Annotated[SegmentParameters, Query()]) -> Options:
@@ -65,6 +76,8 @@ async def get_options(request: Request, parameters: Annotated[SegmentParameters,
         parameters.prepare,
         parameters.grid,
         parameters.prepared,
+        _series_numbers(parameters.series or ""),
+        parameters.output,
     )
 
 
@@ -119,6 +132,12 @@ async def segment(request: Request, new: NewJob, queue: LoadedQueue, media_type:
     await _wait_for(job, request)
     record_of(request).add_job(job)
     return render_outcome(await queue.result_or_problem(job), media_type, request)
+
+
+def _series_numbers(text: str) -> dict[Modality, int]:
+    """SeriesNumbers by modality, from a text such as `t1gd:7,flair:4`."""
+    pairs = (entry.split(":") for entry in text.split(",") if entry)
+    return {Modality[name.upper()]: int(number) for name, number in pairs}
 
 
 def _check_single(location: str, name: str, values: list[str]) -> None:

@@ -6,16 +6,22 @@ An upload is the files of a job folder by name: one zip named `file`, or one fil
 import gzip
 import zlib
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import cache
+from itertools import chain
 from zipfile import ZIP_STORED
 
 import nibabel as nib
 import numpy as np
+from pydicom.uid import RLELossless
 from support.case_files import MODALITY_NAMES, make_nifti, make_zip
+from support.dicom_files import SEQUENCES, encode_all, make_enhanced, make_series
 from support.malicious_archives import ARCHIVES
 from support.malicious_images import IMAGES
 from support.text_formats import METAIMAGE_HEADER, NRRD_HEADER, VOXELS
 
+from service.imaging.case import Modality
+from service.imaging.volume import Volume
 from service.intake.archive import ZIP_NAME
 
 Upload = Mapping[str, bytes]
@@ -48,11 +54,24 @@ def other_formats() -> tuple[bytes, ...]:
 
 
 @cache
+def studies() -> tuple[Mapping[str, bytes], ...]:
+    """The files of small DICOM studies: classic, compressed and enhanced."""
+    images = {role: Volume(np.ones((4, 3, 2), np.int16), np.eye(4)) for role in Modality}
+    classic = [make_series(image, n, **SEQUENCES[role]) for n, (role, image) in enumerate(images.items())]
+    compressed = deepcopy(classic)
+    for dataset in chain(*compressed):
+        dataset.compress(RLELossless)
+    enhanced = [make_enhanced(image, n, **SEQUENCES[role]) for n, (role, image) in enumerate(images.items())]
+    return encode_all(*classic), encode_all(*compressed), encode_all(enhanced)
+
+
+@cache
 def corpus() -> tuple[tuple[Upload, ...], tuple[Upload, ...]]:
     """Uploads to mutate: zips, both valid and malicious ones, and sets of one file per modality."""
     valid = {f"{SECRET}/{name}.nii": make_image((3, 3, 3)) for name in (*MODALITY_NAMES, "seg")}
     gzipped = {f"{name}.gz": gzip.compress(data) for name, data in valid.items()}
     bodies = [make_zip(valid), make_zip(valid, ZIP_STORED), make_zip(gzipped), make_zip(gzipped, ZIP_STORED)]
+    bodies += map(make_zip, studies())
     bodies += [upload.make_body() for upload in (*ARCHIVES.values(), *IMAGES.values())]
     parts = [dict(zip((*MODALITY_NAMES, "seg"), files.values(), strict=True)) for files in (valid, gzipped)]
     parts += [dict.fromkeys(MODALITY_NAMES, data) for data in other_formats()]

@@ -17,7 +17,7 @@ from time import monotonic
 
 import atheris
 
-with atheris.instrument_imports(include=["nibabel", "service", "zipfile"]):
+with atheris.instrument_imports(include=["nibabel", "pydicom", "service", "zipfile"]):
     from hypothesis import given
     from support.case_files import MODALITY_NAMES
 

@@ -4,13 +4,22 @@ import gzip
 import struct
 from collections.abc import Callable
 from random import Random
+from zipfile import ZIP_STORED
 
-from fuzz.corpus import INTERESTING_INTEGERS, INTERESTING_REALS, Upload, corpus
+from support.case_files import make_zip
+
+from fuzz.corpus import INTERESTING_INTEGERS, INTERESTING_REALS, Upload, corpus, studies
 from service.intake.archive import ZIP_NAME
+
+STUDY_PROBABILITY = 0.25
 
 
 def mutate_upload(random: Random) -> Upload:
     """An upload of the corpus with some bytes of one file changed."""
+    if random.random() < STUDY_PROBABILITY:
+        study = dict(random.choice(studies()))
+        name = random.choice(list(study))
+        return {ZIP_NAME: make_zip(study | {name: bytes(_mutate(bytearray(study[name]), random))}, ZIP_STORED)}
     upload = dict(random.choice(random.choice(corpus())))
     name = random.choice(list(upload))
     data = bytearray(upload[name])

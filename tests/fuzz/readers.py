@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -27,6 +28,7 @@ from service.errors import DecodingError
 from service.intake import decoder_process
 from service.intake.decoder_process import MAX_MESSAGE_BYTES, confine
 from service.machine.process import silence_libraries
+from service.segmentation.options import DEFAULT_OPTIONS
 
 MAX_UNPACKED_MIB = 64
 HANG_S = 10  # for inputs of kilobytes
@@ -48,7 +50,7 @@ def read(upload: Upload, folder: Path) -> str:
     for name, data in upload.items():
         (folder / name).write_bytes(data)
     try:
-        request = {"folder": str(folder), "max_unpacked_mib": MAX_UNPACKED_MIB, "prepare": "auto"}
+        request = {"folder": str(folder), "max_unpacked_mib": MAX_UNPACKED_MIB, "options": asdict(DEFAULT_OPTIONS)}
         reply, shared = decoder_process.Reader().answer(request)
     finally:
         for name in upload:

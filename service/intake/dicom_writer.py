@@ -1,0 +1,54 @@
+"""The service's side of writing DICOM: a process for each object, as it reads the headers of an upload again."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from service.errors import DecodingError
+from service.intake.decoder import NO_CURRENT_FOLDER
+from service.schemas import Report
+from service.segmentation.options import Options
+
+MAX_SECONDS = 120
+HASH_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class DicomWriter:
+    """Writes label maps of DICOM studies as DICOM."""
+
+    max_unpacked_mib: int
+
+    def write(self, folder: Path, options: Options, modality: str, labels: NDArray[Any], report: Report) -> bytes:
+        """The segmentation object of a label map (X, Y, Z) on the grid of a modality of the upload in a folder.
+
+        Raises DecodingError.
+        """
+        request = {
+            "folder": str(folder),
+            "max_unpacked_mib": self.max_unpacked_mib,
+            "series": options.series,
+            "allow_missing": options.allow_missing,
+            "modality": modality,
+            "shape": labels.shape,
+            "label_numbers": report.labels,
+            "weights": f"{report.model.name} {report.model.version} {report.model.sha256[:HASH_DIGITS]}",
+        }
+        try:
+            done = subprocess.run(
+                [sys.executable, *NO_CURRENT_FOLDER, "-m", "service.intake.dicom_writer_process"],
+                input=json.dumps(request).encode() + b"\n" + labels.tobytes(order="F"),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # it could quote the headers
+                check=True,
+                timeout=MAX_SECONDS,
+                start_new_session=True,  # signals from a terminal are meant for the service
+            )
+        except subprocess.SubprocessError as error:
+            raise DecodingError(f"Writing DICOM failed with {type(error).__name__}.") from None
+        return done.stdout
