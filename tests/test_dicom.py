@@ -6,7 +6,7 @@ from mmap import mmap
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread, dcmwrite
 from scipy.spatial.transform import Rotation
 from support.dicom_files import SEQUENCES, encode_all, make_enhanced, make_series, make_study
 
@@ -208,6 +208,29 @@ def test_a_finer_series_of_the_whole_head_is_better():
     series = [make_series(expected[role], n, **SEQUENCES[role]) for n, role in enumerate(Modality)]
     check_same(read(encode_all(*series, *others)).images[Modality.T2], fine)
     check_same(read(encode_all(*series, *others), T2=2).images[Modality.T2], expected[Modality.T2])
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "PatientID"])
+def test_two_studies_are_not_mixed(keyword):
+    expected = volumes()
+    series = [make_series(expected[role], n, **SEQUENCES[role]) for n, role in enumerate(Modality)]
+    for dataset in (*series[2], *series[3]):
+        setattr(dataset, keyword, "1.2.9")
+    with pytest.raises(ModalityError, match="expected one study of one patient, found 2, with the series 0, 1; 2, 3"):
+        read(encode_all(*series))
+
+
+def test_files_without_meta_header_or_instance_uid_are_read():
+    expected = volumes()
+    files = {}
+    for name, data in make_study(expected).items():
+        dataset, body = dcmread(BytesIO(data)), BytesIO()
+        del dataset.SOPInstanceUID
+        dcmwrite(body, Dataset(dataset), implicit_vr=True, little_endian=True)
+        files[name] = body.getvalue()
+    case = read(files)
+    for modality in Modality:
+        check_same(case.images[modality], expected[modality])
 
 
 def test_damaged_pixels_are_an_error():

@@ -7,6 +7,23 @@ from service.dicom.frames import Frame
 from service.dicom.roles import role_of
 from service.imaging.case import Modality
 
+WITHOUT_CONTRAST = (
+    *("vor KM", "KM-", "tra o. KM", "ante KM", "no contrast", "before contrast", "-gd pre", "GAD-", "nativ", "plain"),
+    *(
+        "avant injection",
+        "sans gado",
+        "antes de contraste",
+        "prima del contrasto",
+        "voor contrast",
+        "post op",
+        "POST-OP FU",
+    ),
+)
+WITH_CONTRAST = (
+    *("nach KM", "mit KM", "+C", "C+", "post", "con cte", "C/C", "CIV", "W/WO", "ohne und mit KM", "post op mit KM"),
+    *("après gado", "dopo mdc", "na contrast", "with contrast"),
+)
+
 # Description, ScanningSequence, TR, TE and TI in milliseconds (0: unknown), contrast agent, and the role.
 SERIES = [
     ("t1_mprage_sag_iso", "GR\\IR", 2300, 2.98, 900, "", "T1"),
@@ -38,6 +55,10 @@ SERIES = [
     ("localizer", "GR", 20, 5, 0, "", None),
     ("3-plane scout", "GR", 8, 3, 0, "", None),
     ("T1 MIP cor", "GR", 8, 3, 450, "", None),
+    *((f"T1 {words}", "SE", 600, 15, 0, "", "T1") for words in WITHOUT_CONTRAST),
+    *((f"T1 {words}", "SE", 600, 15, 0, "", "T1Gd") for words in WITH_CONTRAST),
+    *(("T1", "SE", 600, 15, 0, agent, "T1") for agent in ("NO CONTRAST", "KEIN KM", "ohne", "-", "None")),
+    ("T1 FLAIR", "", 0, 0, 0, "", "T1"),
     ("AX T1", "", 0, 0, 0, "", "T1"),
     ("T1 post Gd", "", 0, 0, 0, "", "T1Gd"),
     ("Axial T2 FLAIR", "", 0, 0, 0, "", "FLAIR"),

@@ -44,10 +44,10 @@ def test_a_study_without_t1gd_is_a_clear_problem(client, images):
 
 def test_the_caller_can_choose_the_series(client, study):
     detail = read_problem(post_case(client, zip_files(study), "?series=t1gd:9,t2:4"), 422, "modalities")
-    assert detail.startswith("T1Gd: expected series 9 to be an MR image. Found: ")
+    assert detail.startswith("T1Gd: expected series 9 to be a usable MR image. Found: ")
 
 
-@pytest.mark.parametrize("series", ["t1gd", "t1gd:x", "t3:1", "t1:1;t2:2", "t1:1,,t2:2"])
+@pytest.mark.parametrize("series", ["t1gd", "t1gd:x", "t3:1", "t1:1;t2:2", "t1:1,,t2:2", "t1:1,t1:2"])
 def test_an_invalid_choice_of_series_is_rejected(client, study, series):
     read_problem(post_case(client, zip_files(study), f"?series={series}"), 422, "invalid-parameter")
 
@@ -68,4 +68,7 @@ def test_the_label_map_comes_back_as_dicom(client, study):
 
 def test_dicom_output_needs_a_dicom_study(client, images):
     detail = read_problem(post_case(client, zip_files(as_files(images)), "?output=dicom"), 422, "modalities")
-    assert detail == "?output=dicom: expected a DICOM series whose grid the label map has, found none."
+    assert (
+        detail
+        == "?output=dicom: expected a label map on the grid of a DICOM series. Send a DICOM study, not ?grid=working."
+    )

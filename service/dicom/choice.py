@@ -1,5 +1,6 @@
 """The choice of a study's series: for each modality the best stack, or a clear error if that is not certain."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,10 +41,11 @@ Chosen = Mapping[Modality, Candidate]
 def choose_series(stacks: Sequence[Stack], wanted: Mapping[Modality, int], allow_missing: bool = False) -> Chosen:
     """The best stack for each modality that the study has; `wanted` are SeriesNumbers that the caller decided on.
 
-    Raises ModalityError if two are equally good, if a wanted series is not usable, or if a modality is missing,
-    unless at least one is found and others may be missing.
+    Raises ModalityError if the series are of several studies, if two are equally good, if a wanted series is not
+    usable, or if a modality is missing, unless at least one is found and others may be missing.
     """
     candidates = [Candidate(stack, *role_of(stack.frames[0])) for stack in stacks]
+    _check_one_study([candidate for candidate in candidates if candidate.role and not candidate.stack.fault])
     chosen = {}
     for modality in Modality:
         if modality in wanted:
@@ -62,6 +64,19 @@ def describe(candidates: Sequence[Candidate]) -> str:
     listed = list(dict.fromkeys(map(str, by_number)))  # parts of a series are often alike
     more = [f"and {len(listed) - MAX_LISTED} more"] if len(listed) > MAX_LISTED else []
     return f"Found: {'; '.join([*listed[:MAX_LISTED], *more])}." if listed else "Found no MR image."
+
+
+def _check_one_study(usable: Sequence[Candidate]) -> None:
+    """Raise ModalityError if series are of several studies or patients: the result would mix them."""
+    studies: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for candidate in usable:
+        studies[candidate.stack.study].add(candidate.stack.number)
+    if len(studies) > 1:
+        found = "; ".join(", ".join(map(str, sorted(numbers))) for numbers in studies.values())
+        raise ModalityError(
+            f"DICOM: expected one study of one patient, found {len(studies)}, with the series {found}. "
+            "Send one study at a time."
+        )
 
 
 def _best(usable: list[Candidate], modality: Modality) -> Candidate:
@@ -88,6 +103,6 @@ def _wanted(candidates: Sequence[Candidate], modality: Modality, number: int) ->
     fitting = [candidate for candidate in usable if candidate.role == modality] or usable
     if not fitting:
         raise ModalityError(
-            f"{modality}: expected series {number} to be an MR image. {describe(of_series or candidates)}"
+            f"{modality}: expected series {number} to be a usable MR image. {describe(of_series or candidates)}"
         )
     return _best(fitting, modality)

@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    ImplicitVRLittleEndian,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
 
 PREAMBLE_BYTES, MAGIC = 128, b"DICM"
 HEAD_BYTES = PREAMBLE_BYTES + len(MAGIC)
@@ -23,6 +28,7 @@ CLASSIC = MRImageStorage
 ENHANCED = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 MAX_FRAMES = 10_000  # in a file
 
+SYNTAX = "TransferSyntaxUID"  # in the part of a file before the data set
 FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 # Enhanced attributes by the classic ones that have the same meaning.
 ENHANCED_NAMES: Mapping[str, str] = {
@@ -37,11 +43,11 @@ ENHANCED_NAMES: Mapping[str, str] = {
 KEYWORDS = (
     *ENHANCED_NAMES,
     *ENHANCED_NAMES.values(),
-    *("BitsAllocated", "Columns", "DiffusionBValue", "EchoPulseSequence", "EchoPlanarPulseSequence"),
-    *("ImageOrientationPatient", "ImagePositionPatient", "InversionRecovery", "NumberOfFrames"),
+    *("BitsAllocated", "Columns", "DiffusionBValue", "EchoPulseSequence"),
+    *("ImageOrientationPatient", "ImagePositionPatient", "NumberOfFrames"),
     *("PhotometricInterpretation", "PixelRepresentation", "PixelSpacing", "RepetitionTime", "RescaleIntercept"),
     *("RescaleSlope", "Rows", "SamplesPerPixel", "ScanningSequence", "SeriesDescription", "SeriesInstanceUID"),
-    *("SeriesNumber", "SOPClassUID", "SOPInstanceUID", "TriggerTime"),
+    *("SeriesNumber", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "TriggerTime"),
 )
 READ_ERRORS = (
     *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OSError, OverflowError, RecursionError),
@@ -138,7 +144,7 @@ def read_frames(file: BinaryIO, name: str) -> list[Frame]:
         dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=[*KEYWORDS, *FUNCTIONAL_GROUPS])
         kind = dataset.get("SOPClassUID")
         if kind == CLASSIC and int(dataset.get("NumberOfFrames") or 1) == 1:
-            return [Frame(name, 0, dict(_attributes(dataset)))]
+            return [Frame(name, 0, _top_level(dataset))]
         if kind in ENHANCED:
             return list(_enhanced_frames(dataset, name))
     except READ_ERRORS:
@@ -148,13 +154,18 @@ def read_frames(file: BinaryIO, name: str) -> list[Frame]:
 
 def _enhanced_frames(dataset: Dataset, name: str) -> Iterator[Frame]:
     [shared] = dataset.SharedFunctionalGroupsSequence
-    common = dict(_attributes(dataset)) | _group_attributes(shared)
+    common = _top_level(dataset) | _group_attributes(shared)
     if len(dataset.PerFrameFunctionalGroupsSequence) > MAX_FRAMES:
         return
     for index, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         attributes = common | _group_attributes(groups)
         renamed = {classic: attributes[name] for classic, name in ENHANCED_NAMES.items() if name in attributes}
         yield Frame(name, index, attributes | renamed)
+
+
+def _top_level(dataset: Dataset) -> dict[str, Any]:
+    """The attributes of a whole file."""
+    return dict(_attributes(dataset)) | {SYNTAX: dataset.file_meta.get(SYNTAX, ImplicitVRLittleEndian)}
 
 
 def _group_attributes(groups: Dataset) -> dict[str, Any]:

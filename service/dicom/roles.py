@@ -51,9 +51,13 @@ RULES: Sequence[Rule] = (
     Rule(None, "a diffusion image", has_b_value=True),
     Rule(None, "a diffusion or echo-planar image", says=r"dwi|dti|adc|trace|ep2d|diff|\*ep|epi\b"),
     Rule(None, "a map", image_type=("ADC", "FA", "TRACEW", "DIFFUSION", "PERFUSION", "CBV", "CBF", "MTT", "TTP")),
-    Rule(None, "a projection, difference or phase image", image_type=("PROJECTION IMAGE", "SUBTRACTION", "PHASE", "P")),
+    Rule(
+        None,
+        "a projection, difference or phase image",
+        image_type=("PROJECTION IMAGE", "SUBTRACTION", "SUB", "PHASE", "P"),
+    ),
     Rule(None, "a perfusion image by its description", says="perf|pwi|asl|dsc|dce|r?cbv|r?cbf"),
-    Rule(None, "an image of vessels by its description", says="swi|swan|tof|mra|angio|venogr"),
+    Rule(None, "an image of vessels or susceptibility by its description", says="swi|swan|tof|mra|angio|venogr"),
     Rule(None, "no anatomical image by its description", says=r"mrs|spectro|bold|fmri|mip|sub\b|subtr|phase|\w*map\b"),
     Rule(
         Modality.FLAIR,
@@ -89,17 +93,24 @@ RULES: Sequence[Rule] = (
         inversion_ms=NOT_INVERTED,
     ),
     Rule(None, "a timing of none of the modalities", repetition_ms=(1e-6, FOREVER), echo_ms=(1e-6, FOREVER)),
-    Rule(Modality.FLAIR, "FLAIR by its description, without timing", says=r"(t2\W*)?flair|dark.?fl"),
+    Rule(Modality.T1, "T1 by its description, without timing", says=r"t1[\W_]*(?:w[\W_]*)?flair"),
+    Rule(Modality.FLAIR, "FLAIR by its description, without timing", says=r"flair|dark.?fl"),
     Rule(Modality.T1, "T1 by its description, without timing", says="t1|mp-?rage|f?spgr|bravo|vibe|tfe"),
     Rule(Modality.T2, "T2 by its description, without timing", says=r"t2(?!\*| ?star)"),
 )
 
-WITHOUT_CONTRAST = r"pre|ohne|sans|sin|senza|zonder|without|w/?o|non|nativ[eo]?|plain|unenhanced"
-WITH_CONTRAST = (
-    r"post|gd|gado?|gadolinium|ce|contrast[eo]?|kontrast|enhanced|km|mdc|inj|injection|after|nach|apr[eè]s|"
-    r"dotarem|gadovist|magnevist|multihance|omniscan|prohance|clariscan|vueway|elucirem"
+# Words of descriptions in English, German, French, Spanish, Italian and Dutch; the first pattern that occurs decides.
+SURGERY = r"post[ -]?op\w*"
+BOTH = r"w/?wo|(?:ohne|without|sans|sin|senza|zonder) (?:und|and|et|y|e|en) (?:mit|with|avec|con|met)"
+WITHOUT_CONTRAST = (
+    r"pre|vor|before|avant|antes|ante|prima|voor|ohne|o\. ?km|sans|sin|senza|zonder|without|w/?o|no|non|kein|"
+    r"nativ[eo]?|plain|unenhanced|(?:km|gd|gad|c) ?-"
 )
-NO_AGENT = ("", "NONE", "NO", "N", "0", "UNKNOWN")
+WITH_CONTRAST = (
+    r"post|gd|gado?|gadolinium|ce|contrast[eo]?|cte|kontrast|enhanced|km|mdc|civ|t1c|c/c|inj|injection|after|nach|apr[eè]s|"
+    r"dotarem|gadovist|magnevist|multihance|omniscan|prohance|clariscan|vueway|elucirem|(?:\+ ?(?:c|gd|km|gad|k))|c ?\+"
+)
+NO_AGENT = r"|-|0|n|none|unknown|.*\b(?:no|kein|ohne|without|sans|sin|senza|zonder)\b.*"
 
 
 def role_of(frame: Frame) -> tuple[Modality | None, str]:
@@ -114,12 +125,11 @@ def role_of(frame: Frame) -> tuple[Modality | None, str]:
 
 def has_contrast(frame: Frame) -> bool:
     """Whether a contrast agent was given: by the description, or where it does not say, by ContrastBolusAgent."""
-    description = description_of(frame)
-    if re.search(rf"(?<![a-z])(?:{WITHOUT_CONTRAST})(?![a-z])", description):
-        return False
-    if re.search(rf"(?<![a-z])(?:{WITH_CONTRAST})(?![a-z])|\+ ?(?:c|gd|km|gad|k)\b|\bc ?\+", description):
-        return True
-    return frame.text("ContrastBolusAgent").strip().upper() not in NO_AGENT
+    description = re.sub(_word(SURGERY), "", description_of(frame)).replace("+", " +")  # a word of its own
+    for pattern, answer in ((BOTH, True), (WITHOUT_CONTRAST, False), (WITH_CONTRAST, True)):
+        if re.search(_word(pattern), description):
+            return answer
+    return not re.fullmatch(NO_AGENT, frame.text("ContrastBolusAgent").strip().lower())
 
 
 def is_gradient_echo(frame: Frame) -> bool:
@@ -131,6 +141,11 @@ def is_gradient_echo(frame: Frame) -> bool:
 def description_of(frame: Frame) -> str:
     """SeriesDescription and SequenceName in lower case."""
     return f"{frame.text('SeriesDescription')} {frame.text('SequenceName')}".lower()
+
+
+def _word(pattern: str) -> str:
+    """A pattern that matches between letters only as a whole word."""
+    return rf"(?<![a-z])(?:{pattern})(?![a-z])"
 
 
 def _within(time_ms: float | None, allowed: Range | None) -> bool:

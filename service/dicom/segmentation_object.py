@@ -1,7 +1,8 @@
 """A label map as a DICOM segmentation (SEG), one segment for each label."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence, CoordinateSystemNames, PlanePositionSequence
@@ -9,10 +10,12 @@ from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.config import RAISE
+from pydicom.datadict import dictionary_VR
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
-from pydicom.valuerep import DT
+from pydicom.valuerep import DA, DT, TM, validate_value
 
 from service.dicom.stacks import Stack
 
@@ -28,6 +31,9 @@ SEGMENTS: Mapping[str, tuple[str, Code, tuple[int, int, int]]] = {
     "oedema": ("Oedema", Code("79654002", "SCT", "Edema"), (0, 158, 115)),
     "enhancing_tumour": ("Enhancing tumour", Code("C113842", "NCIt", "Enhancing Lesion"), (240, 228, 66)),
 }
+
+UTF_8, SEXES = "ISO_IR 192", ("M", "F", "O")
+PARSERS: Mapping[str, Callable[[str], Any]] = {"DA": DA, "TM": TM}  # they find more errors than the validation
 
 # Attributes of patient and study that every object has, if only empty (type 2); some archives leave them out.
 MAY_BE_EMPTY = (
@@ -50,7 +56,7 @@ def make_segmentation(
     """
     frames = labels.transpose(2, 1, 0)
     masks = np.stack([frames == label_numbers[name] for name in SEGMENTS], axis=-1)
-    sources = [_completed(header, stack.grid.spacing_mm[2]) for header in headers]
+    sources = [_usable(header, stack.grid.spacing_mm[2]) for header in headers]
     identity = [weights, sha256(labels.tobytes()).hexdigest(), *(str(source.SOPInstanceUID) for source in sources)]
     algorithm = AlgorithmIdentificationSequence(NAME, codes.DCM.ArtificialIntelligence, weights)
     segmentation = Segmentation(
@@ -90,19 +96,31 @@ def make_segmentation(
     return segmentation
 
 
-def _completed(header: Dataset, thickness_mm: float) -> Dataset:
-    """A header with the attributes that it lacks and every object about it needs."""
+def _usable(header: Dataset, thickness_mm: float) -> Dataset:
+    """A header that objects can refer to: what it needs and lacks, or has in an invalid form, is empty or derived."""
     for keyword in MAY_BE_EMPTY:
-        if keyword not in header:
-            setattr(header, keyword, "")
-    if "FrameOfReferenceUID" not in header:
-        header.FrameOfReferenceUID = generate_uid(entropy_srcs=["frame of reference", header.SeriesInstanceUID])
+        setattr(header, keyword, _valid_text(header, keyword))
+    header.SpecificCharacterSet = UTF_8
+    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
+        if not header.get(keyword):
+            setattr(header, keyword, generate_uid(entropy_srcs=[keyword, str(header.SeriesInstanceUID)]))
     groups = [*header.get("SharedFunctionalGroupsSequence", []), *header.get("PerFrameFunctionalGroupsSequence", [])]
     measures = [item for group in groups for item in group.get("PixelMeasuresSequence", [])]
     for dataset in measures or [header]:
         if not dataset.get("SliceThickness"):
             dataset.SliceThickness = round(thickness_mm, 4)
     return header
+
+
+def _valid_text(header: Dataset, keyword: str) -> str:
+    """An attribute as text; empty if it is missing or invalid."""
+    kind, text = dictionary_VR(keyword), str(header.get(keyword) or "")
+    try:
+        validate_value(kind, text, RAISE)
+        PARSERS.get(kind, str)(text)
+    except ValueError:
+        return ""
+    return "" if keyword == "PatientSex" and text not in SEXES else text
 
 
 def _make_reproducible(segmentation: Segmentation, dimensions_uid: str) -> None:

@@ -39,6 +39,11 @@ class Stack:
         """The SeriesNumber; 0 if there is none."""
         return int(self.frames[0].number("SeriesNumber") or 0)
 
+    @property
+    def study(self) -> tuple[str, str]:
+        """What tells studies and patients apart."""
+        return self.frames[0].text("StudyInstanceUID"), self.frames[0].text("PatientID")
+
     @cached_property
     def grid(self) -> Grid:
         """The grid of a stack without fault: axes along a row, along a column, and from slice to slice."""
@@ -59,7 +64,7 @@ def make_stacks(frames: Iterable[Frame]) -> list[Stack]:
     orientations: list[NDArray[np.float64]] = []
     seen: set[tuple[str, int]] = set()  # exports may contain a file twice
     for frame in frames:
-        identity = frame.text("SOPInstanceUID"), frame.index
+        identity = frame.text("SOPInstanceUID") or frame.file, frame.index
         if frame.is_complete and identity not in seen:
             seen.add(identity)
             series = frame.text("SeriesInstanceUID"), frame.shape, tuple(frame.spacing_mm.round(4))

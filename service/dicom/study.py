@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from service.dicom.choice import Chosen, choose_series
-from service.dicom.frames import HEAD_BYTES, Frame, is_dicom, read_frames
+from service.dicom.frames import HEAD_BYTES, SYNTAX, Frame, is_dicom, read_frames
 from service.dicom.isolation import run_isolated
 from service.dicom.stacks import Stack, make_stacks
 from service.imaging.case import Case, Modality, Series
@@ -64,7 +65,8 @@ def _read_stack(stack: Stack, name: str, files: Files, allocate: Callable[[str, 
     slices = voxels.reshape(len(stack.frames), *stack.frames[0].shape)  # (Z, Y, X), the order of DICOM's pixels
     if not run_isolated(lambda: _decode(stack.frames, files, slices)):
         raise MalformedImageError(
-            f"{name}: expected whole images in series {stack.number}, found damage or an unknown compression."
+            f"{name}: expected whole images in series {stack.number}, found damage, or a compression that cannot be "
+            f"read ({UID(stack.frames[0].text(SYNTAX)).name}); dcmdjpeg decompresses JPEG."
         )
     return Volume(voxels.reshape(grid.shape, order="F"), grid.affine)
 
@@ -76,7 +78,11 @@ def _decode(frames: Sequence[Frame], files: Files, slices: NDArray[Any]) -> None
         places[frame.file].append(place)
     for file, of_file in places.items():
         indices = [frames[place].index for place in of_file]
-        pixels = iter_pixels(dcmread(files[file], force=True), indices=indices)
+        dataset = dcmread(files[file], force=True)
+        if SYNTAX not in dataset.file_meta:  # a file without preamble and meta header
+            is_implicit, _ = dataset.original_encoding
+            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
+        pixels = iter_pixels(dataset, indices=indices)
         for place, image in zip(of_file, pixels, strict=True):
             slope, intercept = frames[place].scaling
             is_scaled = slices.dtype == np.float32

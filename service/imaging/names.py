@@ -58,7 +58,7 @@ def assign_roles(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
         if len(candidates) > 1 and not _is_pair(sorted(candidates)):
             raise ModalityError(f"{role}: expected one volume, found {len(candidates)}. Send one case at a time.")
     if not found.keys() - {GROUND_TRUTH, BRAIN_MASK}:
-        raise _missing_error(Modality, found)
+        raise _missing_error(Modality, found, " A zip of a DICOM study needs no such names.")
     return {role: tuple(sorted(candidates)) for role, candidates in found.items()}
 
 

@@ -159,9 +159,13 @@ def _describe_error(error: Exception) -> dict[str, Any]:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         message = f"Case: reading it needs more than the {MAX_MEMORY_MIB} MiB of memory allowed."
         return {"error": TooLargeError.__name__, "message": message}
+    return {"error": DecodingError.__name__, "message": f"Reading an upload failed with {where(error)}."}
+
+
+def where(error: Exception) -> str:
+    """The name of an error and the line that raised it, without its message."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
-    return {"error": DecodingError.__name__, "message": f"Reading an upload failed with {where}."}
+    return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
 
 
 if __name__ == "__main__":

@@ -43,12 +43,14 @@ class DicomWriter:
             done = subprocess.run(
                 [sys.executable, *NO_CURRENT_FOLDER, "-m", "service.intake.dicom_writer_process"],
                 input=json.dumps(request).encode() + b"\n" + labels.tobytes(order="F"),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # it could quote the headers
-                check=True,
+                capture_output=True,
+                check=False,
                 timeout=MAX_SECONDS,
                 start_new_session=True,  # signals from a terminal are meant for the service
             )
-        except subprocess.SubprocessError as error:
-            raise DecodingError(f"Writing DICOM failed with {type(error).__name__}.") from None
+        except subprocess.TimeoutExpired as error:
+            raise DecodingError(f"Writing DICOM took longer than {MAX_SECONDS} s.") from error
+        if done.returncode:
+            *_, reason = [f"exit status {done.returncode}", *done.stderr.decode(errors="replace").splitlines()]
+            raise DecodingError(f"Writing DICOM failed: {reason}.")
         return done.stdout

@@ -14,7 +14,7 @@ import numpy as np
 from service.dicom.segmentation_object import make_segmentation
 from service.dicom.study import choose_stacks, read_headers
 from service.intake.archive import open_upload
-from service.intake.decoder_process import confine
+from service.intake.decoder_process import confine, where
 from service.machine.process import disable_core_dumps
 
 
@@ -22,6 +22,13 @@ def main() -> None:
     """Write the object of one case."""
     confine()
     disable_core_dumps()
+    try:
+        _write()
+    except Exception as error:  # the outermost handler of this process; a message could quote the headers
+        sys.exit(where(error))
+
+
+def _write() -> None:
     request = json.loads(sys.stdin.buffer.readline())
     labels = np.frombuffer(sys.stdin.buffer.read(), np.uint8).reshape(request["shape"], order="F")
     with open_upload(Path(request["folder"]), request["max_unpacked_mib"]) as files:

@@ -51,7 +51,9 @@ def check_case(case: Case, model: Model, options: Options) -> None:
         check_complete(case, hint)
     role, grid = label_grid(case, options.grid)
     if options.output == Output.DICOM and role not in case.series:
-        raise ModalityError("?output=dicom: expected a DICOM series whose grid the label map has, found none.")
+        raise ModalityError(
+            "?output=dicom: expected a label map on the grid of a DICOM series. Send a DICOM study, not ?grid=working."
+        )
     if case.ground_truth:
         check_grid(GROUND_TRUTH, case.ground_truth, role, grid)
     if case.brain_mask:

@@ -135,9 +135,12 @@ async def segment(request: Request, new: NewJob, queue: LoadedQueue, media_type:
 
 
 def _series_numbers(text: str) -> dict[Modality, int]:
-    """SeriesNumbers by modality, from a text such as `t1gd:7,flair:4`."""
-    pairs = (entry.split(":") for entry in text.split(",") if entry)
-    return {Modality[name.upper()]: int(number) for name, number in pairs}
+    """SeriesNumbers by modality, from a text such as `t1gd:7,flair:4`. Raises RequestValidationError."""
+    pairs = [entry.split(":") for entry in text.split(",") if entry]
+    numbers = {Modality[name.upper()]: int(number) for name, number in pairs}
+    if len(numbers) < len(pairs):
+        raise RequestValidationError([{"loc": ("query", "series"), "msg": "expected every modality at most once"}])
+    return numbers
 
 
 def _check_single(location: str, name: str, values: list[str]) -> None:
