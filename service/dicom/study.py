@@ -41,7 +41,7 @@ def read_study(
         for modality, candidate in chosen.items():
             checked_grid(candidate.stack.grid.shape, candidate.stack.grid.affine, modality)
         stacks = {modality: candidate.stack for modality, candidate in chosen.items()}
-        images = {modality: _read_stack(stack, modality, files, allocate) for modality, stack in stacks.items()}
+        images = {modality: read_stack(stack, modality, files, allocate) for modality, stack in stacks.items()}
     series = {modality: Series(candidate.stack.number, candidate.reason) for modality, candidate in chosen.items()}
     return Case(images, series=series)
 
@@ -58,8 +58,8 @@ def choose_stacks(files: Files, wanted: Mapping[Modality, int], allow_missing: b
     return choose_series(make_stacks(frames), wanted, allow_missing)
 
 
-def _read_stack(stack: Stack, name: str, files: Files, allocate: Callable[[str, int], Any]) -> Volume:
-    """Read the voxels of a stack. Raises MalformedImageError."""
+def read_stack(stack: Stack, name: str, files: Files, allocate: Callable[[str, int], Any]) -> Volume:
+    """Read the voxels of a stack into a buffer from `allocate`, as in `read_study`. Raises MalformedImageError."""
     grid, dtype = stack.grid, _voxel_type(stack.frames)
     voxels = np.frombuffer(allocate(name, int(np.prod(grid.shape)) * dtype.itemsize), dtype)
     slices = voxels.reshape(len(stack.frames), *stack.frames[0].shape)  # (Z, Y, X), the order of DICOM's pixels

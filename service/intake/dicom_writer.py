@@ -1,11 +1,13 @@
-"""The service's side of writing DICOM: a process for each object, as it reads the headers of an upload again."""
+"""The service's side of writing DICOM: a process for each case, as it reads the headers of an upload again."""
 
 import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from numpy.typing import NDArray
 
@@ -24,8 +26,10 @@ class DicomWriter:
 
     max_unpacked_mib: int
 
-    def write(self, folder: Path, options: Options, modality: str, labels: NDArray[Any], report: Report) -> bytes:
-        """The segmentation object of a label map (X, Y, Z) on the grid of a modality of the upload in a folder.
+    def write(
+        self, folder: Path, options: Options, modality: str, labels: NDArray[Any], report: Report
+    ) -> dict[str, bytes]:
+        """The objects about a label map (X, Y, Z) on the grid of a modality of the upload in a folder, by file name.
 
         Raises DecodingError.
         """
@@ -35,14 +39,26 @@ class DicomWriter:
             "series": options.series,
             "allow_missing": options.allow_missing,
             "modality": modality,
-            "shape": labels.shape,
             "label_numbers": report.labels,
+            "regions": {
+                region: {
+                    "volume_ml": found.volume_ml,
+                    "predicted_dice": found.quality.predicted_dice if found.quality else None,
+                }
+                for region, found in report.regions.items()
+            },
+            "review_reasons": report.review_reasons,
             "weights": f"{report.model.name} {report.model.version} {report.model.sha256[:HASH_DIGITS]}",
         }
+        body = BytesIO(self._run(json.dumps(request).encode() + b"\n" + labels.tobytes(order="F")))
+        with ZipFile(body) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
+    def _run(self, request: bytes) -> bytes:
         try:
             done = subprocess.run(
                 [sys.executable, *NO_CURRENT_FOLDER, "-m", "service.intake.dicom_writer_process"],
-                input=json.dumps(request).encode() + b"\n" + labels.tobytes(order="F"),
+                input=request,
                 capture_output=True,
                 check=False,
                 timeout=MAX_SECONDS,

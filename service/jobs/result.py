@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from service.imaging.labels import Region
 
-LABEL_MAP_NAME, REPORT_NAME, DICOM_NAME = "segmentation.nii.gz", "report.json", "segmentation.dcm"
+LABEL_MAP_NAME, REPORT_NAME = "segmentation.nii.gz", "report.json"
 PROBABILITY_NAMES: Mapping[Region, str] = {region: f"probability_{region.lower()}.nii.gz" for region in Region}
 
 

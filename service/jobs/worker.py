@@ -9,7 +9,7 @@ from service.intake.decoder import Decoder
 from service.intake.dicom_writer import DicomWriter
 from service.jobs.progress import JobProgress
 from service.jobs.report import make_report
-from service.jobs.result import DICOM_NAME, LABEL_MAP_NAME, PROBABILITY_NAMES, REPORT_NAME, JobResult
+from service.jobs.result import LABEL_MAP_NAME, PROBABILITY_NAMES, REPORT_NAME, JobResult
 from service.machine.process import return_freed_memory
 from service.networks.model import Model
 from service.schemas import Report
@@ -56,6 +56,6 @@ class Worker:
         report = make_report(segmentation, options.enhancing, self.model, progress.timings_ms)
         if options.output == Output.DICOM:
             voxels = segmentation.labels.voxels
-            files[DICOM_NAME] = self.dicom_writer.write(folder, options, segmentation.label_role, voxels, report)
+            files |= self.dicom_writer.write(folder, options, segmentation.label_role, voxels, report)
         files[REPORT_NAME] = report.model_dump_json(indent=2).encode()
         return JobResult(files), report

@@ -60,7 +60,8 @@ class SegmentParameters(BaseModel):
         "chooses the series of the other modalities",
     )
     output: Output = Field(
-        Output.NIFTI, description="dicom: the zip also contains the label map as a DICOM segmentation object (SEG)"
+        Output.NIFTI,
+        description="dicom: the zip also contains the result as DICOM objects (SEG, SR, secondary captures)",
     )
 
 
