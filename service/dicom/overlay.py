@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 from highdicom.sc import SCImage
 from numpy.typing import NDArray
-from pydicom.uid import RLELossless
+from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DS
 from scipy import ndimage
 
@@ -42,7 +42,7 @@ def make_overlays(findings: Findings, intensities: NDArray[np.generic]) -> Itera
             instance_number=number,
             manufacturer=NAME,
             patient_orientation=_patient_orientation(findings),
-            transfer_syntax_uid=RLELossless,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
             series_description=f"{NAME}: outlines. {RESEARCH_USE}",
         )
         overlay.PixelSpacing = [DS(between_rows, auto_format=True), DS(between_columns, auto_format=True)]

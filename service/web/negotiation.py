@@ -5,7 +5,7 @@ from io import BytesIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from service.errors import NotAcceptableError
-from service.jobs.result import REPORT_NAME, JobResult
+from service.jobs.result import JobResult
 
 ZIP, JSON, GZIP = "application/zip", "application/json", "application/gzip"
 MEDIA_TYPES = (ZIP, JSON, GZIP)  # in the order of the service's preference
@@ -32,7 +32,7 @@ def encode_result(media_type: str, result: JobResult) -> bytes:
     body = BytesIO()
     with ZipFile(body, "w") as archive:
         for name, content in result.files.items():
-            archive.writestr(_entry(name), content, ZIP_DEFLATED if name == REPORT_NAME else ZIP_STORED)
+            archive.writestr(_entry(name), content, ZIP_STORED if name.endswith(".gz") else ZIP_DEFLATED)
     return body.getvalue()
 
 
