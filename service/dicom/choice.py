@@ -51,7 +51,7 @@ def choose_series(stacks: Sequence[Stack], wanted: Mapping[Modality, int], allow
         if modality in wanted:
             chosen[modality] = _wanted(candidates, modality, wanted[modality])
         elif usable := [c for c in candidates if c.role == modality and not c.stack.fault]:
-            chosen[modality] = _best(usable, modality)
+            chosen[modality] = _best(usable, modality, candidates)
     missing = [modality for modality in Modality if modality not in chosen]
     if missing and not (allow_missing and chosen):
         raise ModalityError(f"{', '.join(missing)}: no usable series. {describe(candidates)}")
@@ -79,14 +79,16 @@ def _check_one_study(usable: Sequence[Candidate]) -> None:
         )
 
 
-def _best(usable: list[Candidate], modality: Modality) -> Candidate:
+def _best(usable: Sequence[Candidate], modality: Modality, candidates: Sequence[Candidate]) -> Candidate:
+    """The best of the usable candidates; `candidates` are all, for the message of a ModalityError."""
     best, *others = sorted(usable, key=lambda candidate: candidate.rank)
     equal = [best, *(other for other in others if other.rank == best.rank)]
     first, *more = dict.fromkeys(candidate.stack.number for candidate in equal)
     if more:
         raise ModalityError(
             f"{modality}: expected one best series, found several that are equally good: "
-            f"{', '.join(map(str, [first, *more]))}. Choose one, as in ?series={modality.lower()}:{first}."
+            f"{', '.join(map(str, [first, *more]))}. Choose one, as in ?series={modality.lower()}:{first}. "
+            f"{describe(candidates)}"
         )
     if len(equal) > 1:
         raise ModalityError(
@@ -105,4 +107,4 @@ def _wanted(candidates: Sequence[Candidate], modality: Modality, number: int) ->
         raise ModalityError(
             f"{modality}: expected series {number} to be a usable MR image. {describe(of_series or candidates)}"
         )
-    return _best(fitting, modality)
+    return _best(fitting, modality, candidates)
