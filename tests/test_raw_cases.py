@@ -10,14 +10,15 @@ import pytest
 from support.api import open_answer, post_case, read_mask, read_problem, read_report
 from support.raw_series import AXIAL, SAGITTAL, make_raw_case, true_motion
 
-from service.imaging.case import BRAIN_MASK, GROUND_TRUTH, Modality
-from service.imaging.errors import PreparationError
+from service.imaging.case import BRAIN_MASK, GROUND_TRUTH, Modality, case_of
+from service.imaging.errors import ModalityError, PreparationError
 from service.imaging.formats import decode
 from service.imaging.nifti import encode_nifti
 from service.imaging.phantom import zip_files
 from service.imaging.volume import Volume
 from service.intake import decoder_process
 from service.intake.decoder import Decoder
+from service.preparation.prepare import prepare_raw
 
 NAMES = {"T1": "t1", "T1Gd": "t1gd", "T2": "t2", "FLAIR": "flair", GROUND_TRUTH: "seg", BRAIN_MASK: "mask"}
 
@@ -79,10 +80,10 @@ def test_a_raw_case_is_rejected_if_it_may_not_be_prepared(client, raw):
     assert read_problem(response, 422, "geometry").startswith("T1: expected the shape of T1Gd, (110, 110, 32), found")
 
 
-def test_one_series_sent_twice_is_rejected_before_the_preparation(client, raw, monkeypatch):
-    monkeypatch.setattr(Decoder, "prepare", lambda *_: pytest.fail("the case was prepared"))
-    response = post_case(client, zip_files(as_files(raw | {"T2": raw["FLAIR"]})))
-    assert "T2 and FLAIR: expected two different images" in read_problem(response, 422, "modalities")
+def test_one_series_sent_twice_is_rejected_before_the_networks_run(raw):
+    case = case_of(raw | {"T2": raw["FLAIR"]})
+    with pytest.raises(ModalityError, match="T2 and FLAIR: expected two different images"):
+        prepare_raw(case, [], networks=None)
 
 
 def test_images_without_a_head_are_not_trusted(client):

@@ -25,7 +25,8 @@ def read_case_from(
     Raises ModalityError, MalformedImageError, OversizedImageError or GeometryError.
     """
     roles = assign_roles(filter(is_image_name, files))
-    images = {role: open_image([files[name] for name in names], role) for role, names in roles.items()}
+    opened = {role: [files[name] for name in names] for role, names in roles.items()}  # an archive limits their size
+    images = {role: open_image(of_role, role) for role, of_role in opened.items()}
     with ThreadPoolExecutor() as threads:
         read = threads.map(lambda image: image.read(allocate(image.name, image.size_bytes)), images.values())
         return case_of(dict(zip(images, read, strict=True)))

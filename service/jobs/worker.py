@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.imaging.case import check_distinct
 from service.imaging.nifti import encode_nifti
 from service.intake.decoder import Decoder
 from service.intake.dicom_writer import DicomWriter
@@ -33,7 +32,6 @@ class Worker:
             case, reasons_to_prepare = self.decoder.read(folder, options, progress.check_cancelled)
         check_case(case, self.model, options)
         if reasons_to_prepare:
-            check_distinct(case.images)  # a mistake that is not worth the time of a preparation
             with progress.stage("prepare"):
                 preparation = self.decoder.prepare(progress.check_cancelled)
         return prepare(case, self.model, options, progress, preparation)

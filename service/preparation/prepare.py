@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from service.imaging.case import BRAIN_MASK, Case
+from service.imaging.case import BRAIN_MASK, Case, check_distinct
 from service.imaging.errors import IntensityError, PreparationError
 from service.imaging.geometry import check_extent, resample_mask
 from service.imaging.volume import Volume
@@ -17,13 +17,14 @@ from service.preparation.registration import register
 def prepare_raw(case: Case, reasons: Sequence[str], networks: BrainNetworks) -> Preparation:
     """Register every series to the reference, and outline the brain there unless the case has a mask of it.
 
-    Raises GeometryError for a field of view that is too large, IntensityError for NaN and infinity, and
-    PreparationError if the reference shows no brain.
+    Raises GeometryError for a field of view that is too large, IntensityError for NaN and infinity, ModalityError for
+    one image sent as two, and PreparationError if the reference shows no brain.
     """
     for modality, image in case.images.items():
         check_extent(image.grid, modality)
         if not np.isfinite(image.voxels).all():
             raise IntensityError(f"{modality}: expected finite intensities, found NaN or infinity.")
+    check_distinct(case.images)  # a mistake that is not worth the time of a preparation
     if case.brain_mask and not case.brain_mask.voxels.any():
         raise PreparationError(f"{BRAIN_MASK}: expected voxels that are not zero, found none.")
     reference = case.images[case.reference]
