@@ -60,11 +60,15 @@ class Findings:
         """Headers that objects can refer to."""
         return [usable_header(header, self.stack.grid.spacing_mm[2]) for header in self.headers]
 
+    @cached_property
+    def _identity(self) -> list[str]:
+        """What UIDs depend on; every object needs several, and the label map is large."""
+        labels = sha256(self.labels.tobytes()).hexdigest()
+        return [self.weights, labels, *(str(header.SOPInstanceUID) for header in self.headers)]
+
     def uid(self, what: str) -> UID:
         """A UID that depends on the images, the label map and the weights, and on nothing else."""
-        labels = sha256(self.labels.tobytes()).hexdigest()
-        images = [str(header.SOPInstanceUID) for header in self.headers]
-        return generate_uid(entropy_srcs=[what, self.weights, labels, *images])
+        return generate_uid(entropy_srcs=[what, *self._identity])
 
     def make_reproducible(self, made: Dataset) -> None:
         """Replace what is random in an object, and today's date by that of the study.
