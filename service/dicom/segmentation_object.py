@@ -23,7 +23,7 @@ SEGMENTS: Mapping[str, tuple[str, Code, tuple[int, int, int]]] = {
 def make_segmentation(findings: Findings) -> Segmentation:
     """The segmentation object; the same findings give the same object.
 
-    Segments without a voxel are described and have no frames.
+    Segments without a voxel are described and have no frames; if all are without one, every frame is there and empty.
     """
     frames = findings.labels.transpose(2, 1, 0)
     masks = np.stack([frames == findings.label_numbers[name] for name in SEGMENTS], axis=-1)
@@ -62,5 +62,6 @@ def make_segmentation(findings: Findings) -> Segmentation:
         content_label="BRAIN_TUMOUR",
         series_description=f"{NAME}: brain tumour. {RESEARCH_USE}",
     )
+    segmentation.ContentCreatorName = ""  # required, and may be empty
     findings.make_reproducible(segmentation)
     return segmentation
