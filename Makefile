@@ -19,8 +19,9 @@ TAG ?= glioserve
 BUILD_ARGUMENTS := BASE FLAVOUR PIP_EXTRA_INDEX_URL PIP_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX
 ADVISORIES ?= pypi
 MINUTES ?= 12
+PROTOCOL ?= dicom
 
-.PHONY: help setup serve check test train evaluate accuracy preparation bench performance load fuzz openapi packages lock vulnerabilities sbom image image-test
+.PHONY: help setup serve check test train evaluate accuracy preparation bench performance load fuzz openapi packages archive lock vulnerabilities sbom image image-test
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,7 +32,7 @@ setup: .venv/.installed  ## create .venv with the tested version of every packag
 .venv/.installed: pyproject.toml .ci/constraints.txt
 	@echo "Installing into .venv. This takes several minutes."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[serve,int8,image,train,dev]'
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[serve,bridge,int8,image,train,dev]'
 	touch $@
 
 .venv/.supplied: .venv/.installed
@@ -41,6 +42,12 @@ setup: .venv/.installed  ## create .venv with the tested version of every packag
 .venv/.fuzzing: .venv/.installed
 	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[fuzz]'
 	touch $@
+
+# In a network namespace of its own, because Orthanc listens on every address.
+archive: setup  ## send a synthetic study through Orthanc and the bridge; PROTOCOL=dicom or dicomweb
+	rm -rf build/archive && mkdir -p build/archive
+	PYTHONPATH=tests unshare --map-root-user --net $(BIN)/python -m support.archive_network \
+		build/archive service/weights/default $(PROTOCOL) 1
 
 serve: setup  ## start the service with the bundled weights on http://127.0.0.1:8000
 	$(BIN)/glioserve serve

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
-EXTRAS = ("serve", "int8", "image")
+EXTRAS = ("serve", "bridge", "int8", "image")
 # openvino requires openvino-telemetry but runs without it, and the service must not send telemetry. torch requires
 # triton to compile networks on a GPU, which the service does not do; triton takes half a gigabyte.
 EXCLUDED = ("openvino-telemetry", "triton")

@@ -1,19 +1,21 @@
-"""The service's settings; the only module that reads values of environment variables."""
+"""The service's settings, and how settings are read from environment variables; no other module reads their values."""
 
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Literal, Self, get_args, get_origin
+from typing import Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticUndefined
 
 from service.errors import SettingsError
 
 PREFIX = "GLIOSERVE_"
+BRIDGE_PREFIX = "GLIOSERVE_BRIDGE_"  # of the settings of the bridge, so that both can share one environment
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default"
 MIB = 2**20
+S = TypeVar("S", bound=BaseModel)
 
 
 class Settings(BaseModel):
@@ -75,12 +77,12 @@ class Settings(BaseModel):
     @property
     def origins(self) -> list[str]:
         """Origins that may call from a browser."""
-        return _split(self.cors_origins)
+        return split_list(self.cors_origins)
 
     @property
     def proxies(self) -> list[str]:
         """Addresses or networks of the trusted proxies."""
-        return _split(self.trusted_proxies)
+        return split_list(self.trusted_proxies)
 
     @property
     def is_loopback_only(self) -> bool:
@@ -108,19 +110,25 @@ class Settings(BaseModel):
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Read settings from environment variables; an empty variable counts as unset.
+    """Read the service's settings. Raises SettingsError for an unknown or invalid variable."""
+    own = {name: value for name, value in environment.items() if not name.startswith(BRIDGE_PREFIX)}
+    return read_variables(Settings, PREFIX, own, "glioserve serve")
 
-    Raises SettingsError for an unknown or invalid GLIOSERVE_ variable.
+
+def read_variables(model: type[S], prefix: str, environment: Mapping[str, str], command: str) -> S:
+    """Read the fields of a model from environment variables of a prefix; an empty variable counts as unset.
+
+    Raises SettingsError for an unknown or invalid variable; the help of `command` lists those that exist.
     """
     given = {
-        name.removeprefix(PREFIX).lower(): value
+        name.removeprefix(prefix).lower(): value
         for name, value in environment.items()
-        if name.startswith(PREFIX) and value
+        if name.startswith(prefix) and value
     }
     try:
-        return Settings.model_validate(given)
+        return model.model_validate(given)
     except ValidationError as error:
-        raise SettingsError("\n".join(map(_describe_error, error.errors()))) from error
+        raise SettingsError("\n".join(_describe_error(item, prefix, command) for item in error.errors())) from error
 
 
 def read_settings_offline(environment: Mapping[str, str]) -> Settings:
@@ -128,13 +136,13 @@ def read_settings_offline(environment: Mapping[str, str]) -> Settings:
     return read_settings({**environment, f"{PREFIX}HOST": ""})
 
 
-def describe_settings() -> Iterator[tuple[str, str, str]]:
+def describe_settings(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[tuple[str, str, str]]:
     """Variable, default and description of every setting."""
-    for name, field in Settings.model_fields.items():
+    for name, field in model.model_fields.items():
         default = "the bundled weights" if field.default == DEFAULT_WEIGHTS else _as_variable(field.default)
         is_choice = get_origin(field.annotation) is Literal
         choices = f"; one of {', '.join(get_args(field.annotation))}" if is_choice else ""
-        yield PREFIX + name.upper(), default, f"{field.description}{choices}"
+        yield prefix + name.upper(), default, f"{field.description}{choices}"
 
 
 def is_loopback(host: str) -> bool:
@@ -145,21 +153,28 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _split(items: str) -> list[str]:
+def split_list(items: str) -> list[str]:
+    """The items of a comma-separated list."""
     return [item.strip() for item in items.split(",") if item.strip()]
 
 
 def _as_variable(default: object) -> str:
     """A default value as it would be written in the environment."""
-    return "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+    return (
+        ""
+        if default in (None, PydanticUndefined)
+        else str(default).lower()
+        if isinstance(default, bool)
+        else str(default)
+    )
 
 
-def _describe_error(error: ErrorDetails) -> str:
+def _describe_error(error: ErrorDetails, prefix: str, command: str) -> str:
     if not error["loc"]:
         return error["msg"].removeprefix("Value error, ") + "."
-    name = f"{PREFIX}{str(error['loc'][0]).upper()}"
+    name = f"{prefix}{str(error['loc'][0]).upper()}"
     return (
-        f"{name}: unknown setting; `glioserve serve --help` lists all"
+        f"{name}: unknown setting; `{command} --help` lists all"
         if error["type"] == "extra_forbidden"
         else f"{name}: {error['msg']}"
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML, SafeConstructor
 
-from service.settings import Settings, describe_settings
+from service.bridge.settings import BridgeSettings
+from service.settings import BRIDGE_PREFIX, Settings, describe_settings
 
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
@@ -56,6 +57,8 @@ def test_containers_have_minimal_privileges(services):
     assert {name: service.get("cap_add", []) for name, service in services.items()} == {
         "glioserve": [],
         "keys": [],
+        "bridge": [],
+        "orthanc": [],
         "prometheus": [],
         "grafana": [],
         "caddy": ["NET_BIND_SERVICE"],
@@ -81,7 +84,7 @@ def test_only_the_tls_port_is_reachable_from_other_machines_by_default(services)
 
 
 def test_every_environment_variable_is_a_known_setting():
-    known = {name for name, *_ in describe_settings()}
+    known = {name for name, *_ in (*describe_settings(), *describe_settings(BridgeSettings, BRIDGE_PREFIX))}
     for path in (DOCKER / "compose.yaml", DOCKER / "compose.cpu.yaml", UNIT):
         used = set(re.findall(r"GLIOSERVE_[A-Z_]+", path.read_text()))
         assert used
@@ -90,7 +93,7 @@ def test_every_environment_variable_is_a_known_setting():
 
 def test_every_mounted_file_is_in_the_repository_or_a_secret(services, compose):
     sources = mounted_sources(services)
-    assert len(sources) == 7
+    assert len(sources) == 9
     assert [source for source in sources if "/secrets/" not in source and not (DOCKER / source).is_file()] == []
     assert all(secret["file"].startswith("./secrets/") for secret in compose["secrets"].values())
 
@@ -112,9 +115,9 @@ def test_the_service_cannot_write_the_keys_file(services, unit):
 def test_every_image_has_a_fixed_version_and_the_service_the_current_one(services):
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     images = {name: service["image"] for name, service in services.items()}
-    assert {images.pop("glioserve"), images.pop("keys")} == {f"glioserve:${{VERSION:-{version}}}"}
+    assert {images.pop(name) for name in ("glioserve", "keys", "bridge")} == {f"glioserve:${{VERSION:-{version}}}"}
     for image in images.values():
-        assert re.fullmatch(r"\$\{[A-Z]+:-[\w/]+:v?\d+\.\d+\.\d+\}", image)
+        assert re.fullmatch(r"\$\{[A-Z]+:-[\w/-]+:v?\d+\.\d+\.\d+\}", image)
 
 
 def test_every_build_argument_is_declared_in_the_dockerfile(services):

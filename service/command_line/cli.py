@@ -3,14 +3,16 @@
 import argparse
 import logging
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+from service.bridge.settings import BridgeSettings
 from service.command_line import commands
 from service.errors import BenchError, HealthError, RequestError, SelftestError, SettingsError
 from service.imaging.errors import InputError
 from service.networks.errors import WeightsError
 from service.security.keys import Scope
-from service.settings import describe_settings
+from service.settings import BRIDGE_PREFIX, describe_settings
 
 EXPECTED_ERRORS = BenchError, HealthError, InputError, RequestError, SelftestError, SettingsError, WeightsError
 INTERRUPTED = 130  # the exit status that shells use for Ctrl-C
@@ -33,7 +35,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="glioserve", description="Brain tumour segmentation as a web service")
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_serve(subcommands)
+    _add_servers(subcommands)
     _add_keys(subcommands)
     _add_audit(subcommands)
     _add_checks(subcommands)
@@ -41,18 +43,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_serve(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    variables = "\n".join(
-        f"  {name}: {what}" + (f" (default: {default})" if default else "")
-        for name, default, what in describe_settings()
-    )
-    serve = subcommands.add_parser(
-        "serve",
-        help="load the weights, warm up and serve",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=f"Load the weights, warm up and serve. Environment variables:\n{variables}",
-    )
+def _add_servers(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = _add_documented(subcommands, "serve", "load the weights, warm up and serve", describe_settings())
     serve.set_defaults(run=commands.serve)
+    what = "connect a DICOM archive (PACS): receive studies, have them segmented, return the results"
+    bridge = _add_documented(subcommands, "bridge", what, describe_settings(BridgeSettings, BRIDGE_PREFIX))
+    bridge.set_defaults(run=commands.bridge)
+
+
+def _add_documented(
+    subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    what: str,
+    settings: Iterable[tuple[str, str, str]],
+) -> argparse.ArgumentParser:
+    """Add a subcommand whose help lists its environment variables."""
+    variables = "\n".join(
+        f"  {variable}: {description}" + (f" (default: {default})" if default else "")
+        for variable, default, description in settings
+    )
+    return subcommands.add_parser(
+        name,
+        help=what,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"{what[0].upper()}{what[1:]}. Environment variables:\n{variables}",
+    )
 
 
 def _add_keys(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -81,6 +96,7 @@ def _add_audit(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_checks(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     health = subcommands.add_parser("health", help="check that the service is alive; exit status 1 if not")
     health.set_defaults(run=commands.health)
+    health.add_argument("--bridge", action="store_true", help="check the bridge instead")
     doctor = subcommands.add_parser(
         "doctor", help="check GPU, driver, weights, memory, spool and keys; exit status 1 if something must be fixed"
     )

@@ -47,6 +47,24 @@ def serve(_: argparse.Namespace) -> None:
         sys.exit(str(failure))
 
 
+def bridge(_: argparse.Namespace) -> None:
+    """Connect a DICOM archive to the service until told to stop."""
+    try:
+        from service.bridge.app import run_bridge
+        from service.bridge.settings import read_bridge_settings
+    except ImportError as error:
+        sys.exit(f"The bridge needs more packages, which `pip install 'glioserve[bridge]'` installs: {error}.")
+    from service.machine import process
+    from service.monitoring.log import start_logging
+
+    process.disable_core_dumps()
+    process.make_new_files_private()
+    process.silence_libraries()
+    settings = read_bridge_settings(os.environ)
+    start_logging()
+    run_bridge(settings)
+
+
 def _listen(settings: Settings) -> socket.socket:
     """Open the service's socket before anything is loaded; exit if the address is not available."""
     try:
@@ -104,11 +122,15 @@ def verify_audit(arguments: argparse.Namespace) -> None:
     print("The hash chain is intact. Store the hash elsewhere: --noted HASH can then prove that no line was changed.")
 
 
-def health(_: argparse.Namespace) -> None:
-    """Check that the service is alive; otherwise exit with status 1."""
-    from service.command_line.health import check_health
+def health(arguments: argparse.Namespace) -> None:
+    """Check that the service, or the bridge, is alive; otherwise exit with status 1."""
+    from service.bridge.settings import read_bridge_settings
+    from service.command_line.health import check_bridge_health, check_health
 
-    check_health(read_settings(os.environ))
+    if arguments.bridge:
+        check_bridge_health(read_bridge_settings(os.environ))
+    else:
+        check_health(read_settings(os.environ))
     print("alive")
 
 

@@ -1,4 +1,4 @@
-"""Health check of the running service, as used by containers.
+"""Health checks of the running service and bridge, as used by containers.
 
 It imports neither torch nor the web framework, since it runs repeatedly beside the service.
 """
@@ -6,6 +6,7 @@ It imports neither torch nor the web framework, since it runs repeatedly beside 
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ssl import CERT_NONE, PROTOCOL_TLS_CLIENT, SSLContext
 
+from service.bridge.settings import BridgeSettings
 from service.errors import HealthError
 from service.settings import Settings
 
@@ -15,10 +16,19 @@ LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # for a service that list
 
 def check_health(settings: Settings) -> None:
     """Check that the service with these settings is alive. Raises HealthError if it is not."""
-    connection = _connection(settings)
+    _check(_connection(settings), handshake_is_enough=bool(settings.tls_client_ca))
+
+
+def check_bridge_health(settings: BridgeSettings) -> None:
+    """Check that the bridge with these settings is alive. Raises HealthError if it is not."""
+    host = LOCAL_ADDRESS.get(settings.monitoring_host, settings.monitoring_host)
+    _check(HTTPConnection(host, settings.monitoring_port, TIMEOUT_S), handshake_is_enough=False)
+
+
+def _check(connection: HTTPConnection, *, handshake_is_enough: bool) -> None:
     try:
         connection.connect()
-        if settings.tls_client_ca:  # it rejects requests without a client certificate; a TLS handshake proves enough
+        if handshake_is_enough:  # the server rejects requests without a client certificate
             return
         connection.request("GET", "/livez")
         found = f"status {connection.getresponse().status}"
@@ -27,7 +37,7 @@ def check_health(settings: Settings) -> None:
     finally:
         connection.close()
     if found != "status 200":
-        raise HealthError(f"Service: expected it alive at {connection.host} port {connection.port}, found {found}.")
+        raise HealthError(f"Health: expected it alive at {connection.host} port {connection.port}, found {found}.")
 
 
 def _connection(settings: Settings) -> HTTPConnection:
