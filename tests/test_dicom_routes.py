@@ -36,6 +36,14 @@ def test_a_study_has_the_answer_of_its_images(client, images, study):
     assert PATIENT not in str(report)
 
 
+def test_the_files_of_a_study_may_be_the_parts_of_a_form(client, study):
+    files = [("dicom", (f"{PATIENT}/{name}", data)) for name, data in study.items()]
+    expected = open_answer(post_case(client, zip_files(study)))
+    found = open_answer(client.post("/segment", files=files))
+    assert read_mask(found).to_bytes() == read_mask(expected).to_bytes()
+    assert read_report(found)["input"]["series"] == read_report(expected)["input"]["series"]
+
+
 def test_a_study_without_t1gd_is_a_clear_problem(client, images):
     body = zip_files(make_study({role: images[role] for role in images if role != Modality.T1GD}))
     detail = read_problem(post_case(client, body), 422, "modalities")

@@ -6,13 +6,14 @@ from support.case_files import rename_by_role
 
 
 @pytest.mark.parametrize(
-    "files",
-    [{"zip": b""}, {"file": b"", "t1": b""}, {"t1": b"", "brain": b""}],
-    ids=["wrong name", "both forms", "unknown modality"],
+    "names",
+    [["zip"], ["file", "t1"], ["t1", "brain"], ["dicom", "t1"], ["t1", "dicom"]],
+    ids=["wrong name", "two forms", "unknown modality", "a study and an image", "an image and a study"],
 )
-def test_an_invalid_set_of_form_parts_is_400(client, files):
+def test_an_invalid_set_of_form_parts_is_400(client, names):
+    files = dict.fromkeys(names, b"")
     detail = read_problem(client.post("/segment", files=files), 400, "malformed-upload")
-    found = [name if name in ("file", "t1") else "another name" for name in files]
+    found = [name if name in ("file", "t1", "dicom") else "another name" for name in names]
     assert detail.endswith(f"found {', '.join(found)}.")
 
 
@@ -74,3 +75,14 @@ def test_a_form_part_with_too_large_headers_is_400(headers, client):
 def test_a_too_long_boundary_is_400(client):
     headers = {"Content-Type": f"multipart/form-data; boundary={'x' * 5000}"}
     read_problem(client.post("/segment", content=b"x", headers=headers), 400, "malformed-upload")
+
+
+def test_a_form_of_too_many_dicom_files_is_413(client, monkeypatch):
+    monkeypatch.setattr("service.jobs.study_zip.MAX_ENTRIES", 3)
+    request = multipart(*[part(b'name="dicom"; filename="x"')] * 4)
+    assert "at most 3 files" in read_problem(client.post("/segment", **request), 413, "too-large")
+
+
+def test_dicom_parts_that_are_not_dicom_are_a_problem(client):
+    request = multipart(*[part(b'name="dicom"; filename="x"', body) for body in (b"", b"junk" * 10)])
+    read_problem(client.post("/segment", **request), 422, "modalities")

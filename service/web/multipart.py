@@ -10,7 +10,9 @@ from service.errors import UploadError
 from service.imaging.names import ROLE_OF_SUFFIX, role_of, suffix_of
 from service.intake.archive import ZIP_NAME
 from service.jobs.case_files import CaseFiles
+from service.jobs.study_zip import StudyZip
 
+DICOM_NAME = "dicom"  # the name of every part that is a file of a DICOM study
 UNKNOWN_NAME = "another name"  # replaces a part's name in messages: it may be a patient's
 
 
@@ -35,11 +37,12 @@ class ZipReader:
 
 
 class MultipartReader:
-    """A body of parts: one zip, or one file per modality."""
+    """A body of parts: one zip, one file per modality, or the files of a DICOM study."""
 
     def __init__(self, files: CaseFiles, boundary: bytes) -> None:
         self._files = files
         self._names: list[str] = []  # from a closed set, as they appear in messages and file names
+        self._study: StudyZip | None = None
         self._header_name, self._header_value, self._disposition = bytearray(), bytearray(), bytearray()
         self._data = bytearray()
         self._is_complete = False
@@ -54,7 +57,7 @@ class MultipartReader:
                     "on_header_end": self._end_header,
                     "on_headers_finished": self._begin_file,
                     "on_part_data": lambda data, start, end: self._data.extend(data[start:end]),
-                    "on_part_end": self._flush,
+                    "on_part_end": self._end_file,
                     "on_end": self._complete,
                 },
             )
@@ -72,6 +75,8 @@ class MultipartReader:
             raise UploadError("Multipart body: expected a closing boundary, found none.")
         if not self._names:
             raise _unusable(self._names)
+        if self._study:
+            self._study.end()
 
     def _begin_header(self) -> None:
         self._header_name.clear()
@@ -83,17 +88,31 @@ class MultipartReader:
 
     def _begin_file(self) -> None:
         _, options = parse_options_header(self._disposition.decode("latin-1"))
-        self._names.append(_known_name(options.get(b"name", b"").decode("utf-8", "replace")))
+        name = _known_name(options.get(b"name", b"").decode("utf-8", "replace"))
         if b"filename" not in options:
-            self._names[-1] += " (a value, not a file)"
+            name += " (a value, not a file)"
+        if not (name == DICOM_NAME and self._study):
+            self._names.append(name)
         if not _can_form_a_case(self._names):
             raise _unusable(self._names)
-        self._files.begin(self._names[-1])
+        if name != DICOM_NAME:
+            self._files.begin(name)
+            return
+        self._study = self._study or StudyZip(self._files)
+        self._study.begin_entry()
 
     def _flush(self) -> None:
         """Write the buffered data of the current file; called at the end of each part and of each chunk."""
-        self._files.append(self._names[-1], bytes(self._data))
+        if self._study:
+            self._study.append(bytes(self._data))
+        else:
+            self._files.append(self._names[-1], bytes(self._data))
         self._data.clear()
+
+    def _end_file(self) -> None:
+        self._flush()
+        if self._study:
+            self._study.end_entry()
 
     def _complete(self) -> None:
         self._is_complete = True
@@ -109,17 +128,17 @@ def _upload_errors() -> Iterator[None]:
 
 
 def _known_name(name: str) -> str:
-    """The file name for a part: ZIP_NAME, or the suffix of a modality's name; UNKNOWN_NAME for any other part."""
-    return name if name == ZIP_NAME else suffix_of(name) if role_of(name) else UNKNOWN_NAME
+    """The name of a part, or the suffix of a modality's name; UNKNOWN_NAME for any part that is not expected."""
+    return name if name in (ZIP_NAME, DICOM_NAME) else suffix_of(name) if role_of(name) else UNKNOWN_NAME
 
 
 def _can_form_a_case(names: list[str]) -> bool:
-    """Whether part names are one zip, or modalities without duplicates."""
-    return names == [ZIP_NAME] or (all(map(role_of, names)) and len(set(names)) == len(names))
+    """Whether part names are one zip, one study, or modalities without duplicates."""
+    return names in ([ZIP_NAME], [DICOM_NAME]) or (all(map(role_of, names)) and len(set(names)) == len(names))
 
 
 def _unusable(names: list[str]) -> UploadError:
     return UploadError(
-        f"Multipart body: expected one file part {ZIP_NAME!r}, or one file part per modality "
-        f"({', '.join(ROLE_OF_SUFFIX)}), found {', '.join(names) or 'no part'}."
+        f"Multipart body: expected one file part {ZIP_NAME!r}, one file part per modality "
+        f"({', '.join(ROLE_OF_SUFFIX)}), or file parts {DICOM_NAME!r}, found {', '.join(names) or 'no part'}."
     )

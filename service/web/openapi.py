@@ -7,6 +7,7 @@ from service.imaging.names import ROLE_OF_SUFFIX
 from service.intake.archive import ZIP_NAME
 from service.problems import INTERNAL, INVALID_PARAMETER, PROBLEM_TYPES, TYPE_PREFIX
 from service.schemas import JobStatus, Problem, Report
+from service.web.multipart import DICOM_NAME
 from service.web.negotiation import GZIP, ZIP
 from service.web.problem_handlers import MEDIA_TYPE
 
@@ -22,16 +23,30 @@ BINARY = {"type": "string", "format": "binary"}
 PARTS = {suffix: BINARY | {"description": f"{role}, .nii or .nii.gz"} for suffix, role in ROLE_OF_SUFFIX.items()}
 FORM: dict[str, Any] = {
     "type": "object",
-    "properties": {ZIP_NAME: BINARY | {"description": "the zip, and no other part"}} | PARTS,
+    "properties": {
+        ZIP_NAME: BINARY | {"description": "the zip, and no other part"},
+        DICOM_NAME: {
+            "type": "array",
+            "items": BINARY,
+            "minItems": 1,
+            "description": "the files of a DICOM study, one part each, and no other part",
+        },
+    }
+    | PARTS,
     "additionalProperties": False,
     "oneOf": [
         {"required": [ZIP_NAME], "maxProperties": 1},
-        {"properties": {ZIP_NAME: False}, "allOf": [_one_name_of(modality) for modality in Modality]},
+        {"required": [DICOM_NAME], "maxProperties": 1},
+        {
+            "properties": {ZIP_NAME: False, DICOM_NAME: False},
+            "allOf": [_one_name_of(modality) for modality in Modality],
+        },
     ],
 }
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
-    "description": "The four modalities and, optionally, ground truth as NIfTI, in a zip or as one part per volume.",
+    "description": "The four modalities and, optionally, ground truth, in a zip or as one part per volume; or a DICOM "
+    "study, in a zip or as one part per file.",
     "content": {
         "application/zip": {"schema": BINARY},
         "multipart/form-data": {"schema": FORM},
