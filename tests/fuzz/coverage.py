@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python -m fuzz.coverage CORPUS [options of libFuzzer]
 
-An input is one byte for its kind, followed by a zip, a NIfTI file, or the bytes from which hypothesis generates an
-upload.
+An input is one byte for its kind, followed by a zip, a NIfTI file, a DICOM file of a study, or the bytes from which
+hypothesis generates an upload.
 """
 
 import os
@@ -19,9 +19,9 @@ import atheris
 
 with atheris.instrument_imports(include=["nibabel", "pydicom", "service", "zipfile"]):
     from hypothesis import given
-    from support.case_files import MODALITY_NAMES
+    from support.case_files import MODALITY_NAMES, make_zip
 
-    from fuzz.corpus import corpus, make_image
+    from fuzz.corpus import corpus, make_image, studies
     from fuzz.findings import Findings
     from fuzz.generated_uploads import uploads
     from fuzz.readers import HANG_S, MEMORY_FOLDER, read
@@ -29,7 +29,7 @@ with atheris.instrument_imports(include=["nibabel", "pydicom", "service", "zipfi
     from service.intake.decoder_process import confine
     from service.machine.process import silence_libraries
 
-ZIP, IMAGE, GENERATED = range(3)
+ZIP, IMAGE, DICOM, GENERATED = KINDS = range(4)
 MAX_INPUT_BYTES = 2**13
 FUZZED_MODALITY = "t2"
 SHUTDOWN_S = 60
@@ -68,7 +68,12 @@ def seed_inputs() -> list[bytes]:
     """The initial corpus."""
     zips, cases = corpus()
     images = {data for case in cases for data in case.values()}
-    return [bytes([ZIP]) + upload[ZIP_NAME] for upload in zips] + [bytes([IMAGE]) + data for data in images]
+    by_kind = {
+        ZIP: [upload[ZIP_NAME] for upload in zips],
+        IMAGE: images,
+        DICOM: [data for study in studies() for data in study.values()],
+    }
+    return [bytes([kind]) + data for kind, inputs in by_kind.items() for data in inputs]
 
 
 def fuzz_forever() -> None:
@@ -78,14 +83,18 @@ def fuzz_forever() -> None:
     with TemporaryDirectory(dir=MEMORY_FOLDER) as name:
         folder = Path(name)
         read_generated = given(uploads())(lambda upload: read(upload, folder)).hypothesis.fuzz_one_input
-        others = {name: make_image((3, 3, 3)) for name in MODALITY_NAMES if name != FUZZED_MODALITY}
+        images = {name: make_image((3, 3, 3)) for name in MODALITY_NAMES if name != FUZZED_MODALITY}
+        _, *files = studies()[0].values()
 
         def try_one(data: bytes) -> None:
-            kind, rest = (data[0] % 3, data[1:]) if data else (ZIP, b"")
+            kind, rest = (data[0] % len(KINDS), data[1:]) if data else (ZIP, b"")
             if kind == GENERATED:
                 read_generated(rest)
+            elif kind == IMAGE:
+                read(images | {FUZZED_MODALITY: rest}, folder)
             else:
-                read({ZIP_NAME: rest} if kind == ZIP else others | {FUZZED_MODALITY: rest}, folder)
+                study = {str(number): file for number, file in enumerate((rest, *files))}
+                read({ZIP_NAME: rest if kind == ZIP else make_zip(study)}, folder)
 
         atheris.Setup(sys.argv, try_one)
         atheris.Fuzz()
