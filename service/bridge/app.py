@@ -1,7 +1,9 @@
 """Assembles the bridge: the DICOM node, the searches, the courier, and the HTTP server for monitoring."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
 
 import uvicorn
@@ -25,47 +27,51 @@ STOP_S = 5.0  # for the current step to end; one that is interrupted is repeated
 Task = tuple[Callable[[], None], float]  # what is repeated, and the pause in seconds
 
 
-def run_bridge(settings: BridgeSettings) -> None:
-    """Run until told to stop. Raises SettingsError."""
+def run_bridge(settings: BridgeSettings, monitoring: socket.socket) -> None:
+    """Run until told to stop; serve health and metrics on a socket. Raises SettingsError."""
     store, metrics = StudyStore(settings.folder, settings.max_folder_mib), BridgeMetrics()
-    app = create_app(settings, store, metrics)
-    uvicorn.run(
-        app, host=settings.monitoring_host, port=settings.monitoring_port, access_log=False, server_header=False
-    )
-
-
-def create_app(settings: BridgeSettings, store: StudyStore, metrics: BridgeMetrics) -> Starlette:
-    """The HTTP application; the bridge works while it runs. Raises SettingsError."""
+    tasks = _make_tasks(settings, store, metrics)
+    node = Receiver(settings, store, metrics).start()
+    stopping = Event()
+    threads = [Thread(target=_repeat, args=(*task, stopping), daemon=True) for task in tasks]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises the signal again when it has ended
     try:
-        tasks: list[Task] = [(Courier(settings, store, metrics).advance_all, TICK_S)]
-        if settings.poll:
-            tasks.append((Poller(settings, store, metrics).poll, settings.poll_interval_s))
-    except OSError as error:
-        raise SettingsError(f"Bridge: expected readable files in the settings, found {error}.") from error
-    receiver = Receiver(settings, store, metrics)
-    threads: list[Thread] = []
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        stopping, node = Event(), receiver.start()
-        threads.extend(Thread(target=_repeat, args=(*task, stopping), daemon=True) for task in tasks)
         for thread in threads:
             thread.start()
         log_line("started", ae_title=settings.ae_title, port=settings.port)
-        yield
+        app = create_app(store, metrics, threads)
+        uvicorn.Server(uvicorn.Config(app, access_log=False, server_header=False)).run([monitoring])
+    finally:
         node.shutdown()
         stopping.set()
         for thread in threads:
             thread.join(STOP_S)
+        store.close()
+        log_line("stopped")
 
-    async def livez(_: Request) -> Response:
+
+def create_app(store: StudyStore, metrics: BridgeMetrics, threads: Sequence[Thread]) -> Starlette:
+    """The HTTP application for monitoring."""
+
+    def livez(_: Request) -> Response:
         is_alive = all(thread.is_alive() for thread in threads)
         return JSONResponse({"status": "alive" if is_alive else "stopped"}, 200 if is_alive else 503)
 
     def render_metrics(_: Request) -> Response:
         return Response(metrics.render(store), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(routes=[Route("/livez", livez), Route("/metrics", render_metrics)], lifespan=lifespan)
+    return Starlette(routes=[Route("/livez", livez), Route("/metrics", render_metrics)])
+
+
+def _make_tasks(settings: BridgeSettings, store: StudyStore, metrics: BridgeMetrics) -> list[Task]:
+    """What the bridge repeats. Raises SettingsError."""
+    try:
+        tasks: list[Task] = [(Courier(settings, store, metrics).advance_all, TICK_S)]
+        if settings.poll:
+            tasks.append((Poller(settings, store, metrics).poll, settings.poll_interval_s))
+    except OSError as error:
+        raise SettingsError(f"Bridge: expected readable files in the settings, found {error}.") from error
+    return tasks
 
 
 def _repeat(task: Callable[[], None], interval_s: float, stopping: Event) -> None:

@@ -10,10 +10,10 @@ from pydicom import Dataset
 from service.bridge.archive import connect_dicomweb
 from service.bridge.errors import FullError, Peer, PeerError, RefusedError
 from service.bridge.metrics import BridgeMetrics
-from service.bridge.receiver import IMAGE_CLASSES
 from service.bridge.service_client import network_errors
 from service.bridge.settings import BridgeSettings
 from service.bridge.store import StudyStore
+from service.dicom.frames import IMAGE_CLASSES
 from service.monitoring.log import log_line
 
 PAGE = 100  # studies in a response

@@ -15,7 +15,7 @@ from service.bridge.metrics import BridgeMetrics
 from service.bridge.settings import BridgeSettings
 from service.bridge.store import StudyStore
 from service.bridge.tls import server_context
-from service.dicom.frames import CLASSIC, ENHANCED, READ_ERRORS
+from service.dicom.frames import IMAGE_CLASSES, READ_ERRORS
 from service.errors import SettingsError
 from service.monitoring.log import log_line
 from service.settings import BRIDGE_PREFIX
@@ -23,7 +23,6 @@ from service.settings import BRIDGE_PREFIX
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000  # status of C-STORE (DICOM PS3.4, B.2.3)
 MAX_ASSOCIATIONS = 10
 VERIFICATION = "1.2.840.10008.1.1"  # C-ECHO
-IMAGE_CLASSES = (CLASSIC, *ENHANCED)
 
 
 class Receiver:

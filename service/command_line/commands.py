@@ -19,7 +19,7 @@ from typing import TypeVar
 from service.errors import SettingsError
 from service.security import audit
 from service.security.keys import KeyFile, Scope
-from service.settings import Settings, read_settings, read_settings_offline
+from service.settings import BRIDGE_PREFIX, PREFIX, Settings, read_settings, read_settings_offline
 
 BACKLOG = 2048  # connections that the kernel queues until the service accepts them
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -42,7 +42,7 @@ def serve(_: argparse.Namespace) -> None:
     app = create_app(settings)
     server = Server(app)
     start_logging()
-    server.run([_listen(settings)])
+    server.run([_listen(settings.host, settings.port, PREFIX)])
     if failure := app.state.runtime.failure:
         sys.exit(str(failure))
 
@@ -61,18 +61,19 @@ def bridge(_: argparse.Namespace) -> None:
     process.make_new_files_private()
     process.silence_libraries()
     settings = read_bridge_settings(os.environ)
+    monitoring = _listen(settings.monitoring_host, settings.monitoring_port, f"{BRIDGE_PREFIX}MONITORING_")
     start_logging()
-    run_bridge(settings)
+    run_bridge(settings, monitoring)
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """Open the service's socket before anything is loaded; exit if the address is not available."""
+def _listen(host: str, port: int, prefix: str) -> socket.socket:
+    """Open a socket before anything is loaded; exit if the address, of settings with a prefix, is not available."""
     try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        found = f"{settings.host} port {settings.port}: {error.strerror}"
-        sys.exit(f"GLIOSERVE_HOST, GLIOSERVE_PORT: expected a free address of this machine, found {found}.")
+        found = f"{host} port {port}: {error.strerror}"
+        sys.exit(f"{prefix}HOST, {prefix}PORT: expected a free address of this machine, found {found}.")
 
 
 def add_key(arguments: argparse.Namespace) -> None:

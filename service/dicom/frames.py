@@ -26,6 +26,7 @@ HEAD_BYTES = PREAMBLE_BYTES + len(MAGIC)
 GROUPS_WITHOUT_PREAMBLE = (b"\x02\x00", b"\x08\x00")  # some archives export files that start with the first element
 CLASSIC = MRImageStorage
 ENHANCED = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
+IMAGE_CLASSES = (CLASSIC, *ENHANCED)
 MAX_FRAMES = 10_000  # in a file
 
 SYNTAX = "TransferSyntaxUID"  # in the part of a file before the data set
