@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from service.bridge.settings import BridgeSettings
-from service.command_line import commands
+from service.command_line import commands, servers
 from service.errors import BenchError, HealthError, RequestError, SelftestError, SettingsError
 from service.imaging.errors import InputError
 from service.networks.errors import WeightsError
@@ -45,10 +45,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_servers(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     serve = _add_documented(subcommands, "serve", "load the weights, warm up and serve", describe_settings())
-    serve.set_defaults(run=commands.serve)
+    serve.set_defaults(run=servers.serve)
     what = "connect a DICOM archive (PACS): receive studies, have them segmented, return the results"
     bridge = _add_documented(subcommands, "bridge", what, describe_settings(BridgeSettings, BRIDGE_PREFIX))
-    bridge.set_defaults(run=commands.bridge)
+    bridge.set_defaults(run=servers.bridge)
 
 
 def _add_documented(
