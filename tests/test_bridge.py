@@ -8,7 +8,7 @@ import pytest
 from support.dicom_files import LOCALISER, PATIENT, SEQUENCES, encode, encode_all, make_enhanced, make_series
 from support.dicom_nodes import REFUSED, SUCCESS, ArchiveNode
 from support.running_bridge import NO_ARCHIVE, QUIET_S, running_bridge
-from support.running_service import free_port, serve_in_thread
+from support.running_service import free_port, serve_in_thread, wait_until
 
 from service.app import create_app
 from service.bridge.study import Stage
@@ -54,17 +54,17 @@ def classes_of(archive):
 
 def test_a_study_comes_back_with_its_results(bridge, archive, study):
     assert bridge.send(study.values()) == [SUCCESS] * 4
-    bridge.advance_until(Stage.ANSWERED)
+    bridge.advance_until(Stage.DELIVERED)
     assert classes_of(archive) == CLASSES
     assert {data.StudyInstanceUID for data in archive.objects.values()} == {"1.2.3.4"}
     assert {str(data.PatientName) for data in archive.objects.values()} == {PATIENT}
     bridge.courier.advance_all()
-    assert bridge.store.studies()[0].image_paths == []
+    assert bridge.store.studies() == []
 
 
-def test_a_study_that_is_sent_again_is_not_answered_again(bridge, archive, study):
+def test_a_study_that_is_sent_again_is_not_segmented_again(bridge, archive, study):
     bridge.send(study.values())
-    bridge.advance_until(Stage.ANSWERED)
+    bridge.advance_until(Stage.DELIVERED)
     received = archive.received
     results = [encode(data) for data in archive.objects.values()]
     assert set(bridge.send([*study.values(), *results])) == {SUCCESS}
@@ -73,7 +73,7 @@ def test_a_study_that_is_sent_again_is_not_answered_again(bridge, archive, study
     for _ in range(3):
         bridge.courier.advance_all()
     assert archive.received == received
-    assert bridge.store.studies()[0].image_paths == []
+    assert bridge.store.studies() == []
 
 
 def test_an_incomplete_study_is_segmented_when_it_is_complete(bridge, archive, study):
@@ -82,7 +82,7 @@ def test_an_incomplete_study_is_segmented_when_it_is_complete(bridge, archive, s
     bridge.advance_until(Stage.FAILED)
     assert bridge.record.problem == "modalities"
     bridge.send([late])
-    bridge.advance_until(Stage.ANSWERED)
+    bridge.advance_until(Stage.DELIVERED)
     assert classes_of(archive) == CLASSES
 
 
@@ -91,7 +91,7 @@ def test_images_that_arrive_during_the_segmentation_are_included(bridge, study, 
     bridge.advance_until(Stage.SEGMENTING)
     before = bridge.record.job
     bridge.send([encode(make_enhanced(phantom[Modality.T1], 9, **LOCALISER, RepetitionTime=5))])
-    bridge.advance_until(Stage.ANSWERED)
+    bridge.advance_until(Stage.DELIVERED)
     assert len(bridge.record.images) == 5
     assert httpx2.get(service + before).status_code == 404
 
@@ -113,7 +113,7 @@ def test_results_wait_for_an_archive_that_is_away(tmp_path, service, study):
         bridge.courier.advance_all()
         assert bridge.count("peer_up", peer="archive") == 0
         with archive.listening():
-            bridge.advance_until(Stage.ANSWERED)
+            bridge.advance_until(Stage.DELIVERED)
         assert classes_of(archive) == CLASSES
 
 
@@ -124,14 +124,32 @@ def test_results_wait_for_an_archive_that_refuses(bridge, archive, study):
     bridge.courier.advance_all()
     assert archive.received == 1
     archive.status = SUCCESS
-    bridge.advance_until(Stage.ANSWERED)
+    bridge.advance_until(Stage.DELIVERED)
+
+
+def test_a_request_that_the_service_refuses_is_repeated(tmp_path, service, study):
+    options = "allow_mising=true"
+    with running_bridge(tmp_path, service=service, send_to=NO_ARCHIVE, options=options) as bridge:
+        bridge.send(study.values())
+        wait_until(lambda: bridge.courier.advance_all() or bridge.count("peer_up", peer="service") == 0)
+        assert bridge.record.stage == Stage.RECEIVING
+
+
+def test_a_study_with_an_unforeseen_problem_does_not_stop_the_others(bridge, archive, study):
+    (bridge.settings.folder / "studies" / "notes.txt").touch()
+    bridge.store.add_image("1.2.3.99", "1.2.3.99.1", bridge.store.new_file())
+    [broken] = bridge.store.studies()
+    (broken.folder / "record.json").mkdir()
+    bridge.send(study.values())
+    wait_until(lambda: bridge.courier.advance_all() or archive.objects)
+    assert bridge.count("errors_total") > 0
 
 
 def test_a_job_that_the_service_lost_is_sent_again(bridge, archive, study, service):
     bridge.send(study.values())
     bridge.advance_until(Stage.SEGMENTING)
     httpx2.delete(service + bridge.record.job).raise_for_status()
-    bridge.advance_until(Stage.ANSWERED)
+    bridge.advance_until(Stage.DELIVERED)
     assert classes_of(archive) == CLASSES
 
 
@@ -148,8 +166,8 @@ def test_studies_wait_for_a_service_that_is_away(tmp_path, study):
 def test_the_log_and_the_metrics_contain_nothing_about_patients(bridge, study, phantom, caplog):
     caplog.set_level("INFO")
     bridge.send(study.values())
-    bridge.advance_until(Stage.ANSWERED)
+    bridge.advance_until(Stage.DELIVERED)
     bridge.send(encode_all(make_series(phantom[Modality.T1], 1, StudyInstanceUID="1.2.3.99")).values())
     text = caplog.text + bridge.metrics.render(bridge.store).decode()
-    assert "answered" in text
+    assert "delivered" in text
     assert not [word for word in (PATIENT, "1.2.3", "AX T1", "19700101") if word in text]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(("protocol", "count"), [("dicom", 20), ("dicomweb", 1)])
-def test_every_study_is_answered_once(protocol, count, weights, tmp_path):
+def test_the_results_of_every_study_are_delivered_once(protocol, count, weights, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     command = [*ISOLATED, tmp_path, weights, protocol, str(count)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -31,4 +31,4 @@ def test_every_study_is_answered_once(protocol, count, weights, tmp_path):
         images = {name: number for name, number in objects.items() if "MR Image" in name}
         assert images in ({"MR Image Storage": 200}, {"Enhanced MR Image Storage": 4})
         assert objects == images | RESULTS
-    assert sorted(found["answers"].values()) == [1] * count
+    assert sorted(found["deliveries"].values()) == [1] * count

@@ -1,5 +1,7 @@
 """The DICOM node of the bridge: whom it lets in, and what it confirms."""
 
+import socket
+import struct
 from io import BytesIO
 
 import pytest
@@ -8,7 +10,7 @@ from support.dicom_files import SEQUENCES, encode, make_enhanced
 from support.dicom_nodes import SUCCESS
 from support.running_bridge import NO_ARCHIVE, running_bridge
 
-from service.bridge.receiver import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
+from service.bridge.receiver import CANNOT_UNDERSTAND, MAX_PDU_BYTES, OUT_OF_RESOURCES
 from service.imaging.case import Modality
 
 # pynetdicom leaves the socket of a connection that fails to the garbage collector.
@@ -27,9 +29,10 @@ def test_images_are_refused_while_there_is_no_room(tmp_path, image):
         assert list(bridge.store.incoming.iterdir()) == []
 
 
-def test_an_image_without_study_is_refused(tmp_path, image):
+@pytest.mark.parametrize("study_uid", [None, ""])
+def test_an_image_without_study_is_refused(tmp_path, image, study_uid):
     dataset = dcmread(BytesIO(image))
-    del dataset.StudyInstanceUID
+    dataset.StudyInstanceUID = study_uid
     with running_bridge(tmp_path, send_to=NO_ARCHIVE) as bridge:
         assert bridge.send([encode(dataset)]) == [CANNOT_UNDERSTAND]
         assert bridge.store.studies() == []
@@ -50,3 +53,22 @@ def test_tls_requires_a_certificate_of_the_authority(tmp_path, tls, trust, clien
         for context in (trust, None):
             with pytest.raises(ConnectionError):
                 bridge.send([], tls=context)
+
+
+def test_an_idle_connection_does_not_keep_others_waiting(tmp_path, tls, client_certificate):
+    files = {name: tls[name] for name in ("tls_certificate", "tls_key")}
+    with (
+        running_bridge(tmp_path / "bridge", send_to=NO_ARCHIVE, **files) as bridge,
+        socket.create_connection(("127.0.0.1", bridge.settings.port)),
+    ):
+        assert bridge.send([], tls=client_certificate) == [SUCCESS]
+
+
+def test_a_pdu_that_is_too_long_ends_the_connection(tmp_path):
+    with (
+        running_bridge(tmp_path, send_to=NO_ARCHIVE) as bridge,
+        socket.create_connection(("127.0.0.1", bridge.settings.port), timeout=10) as connection,
+    ):
+        connection.sendall(struct.pack(">BBL", 1, 0, MAX_PDU_BYTES + 1) + bytes(100))
+        assert connection.recv(1) == b""
+        assert bridge.send([]) == [SUCCESS]

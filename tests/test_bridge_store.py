@@ -6,7 +6,7 @@ import pytest
 
 from service.bridge.backoff import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backoff
 from service.bridge.errors import FullError
-from service.bridge.store import LEFTOVER_S, StudyStore
+from service.bridge.store import LEFTOVER_S, RECORDS_KEPT_S, StudyStore
 from service.bridge.study import Stage
 from service.errors import SettingsError
 
@@ -62,7 +62,7 @@ def test_a_full_folder_refuses_images_and_takes_them_again_once_there_is_room(st
 def test_a_damaged_record_is_that_of_a_new_study(store):
     add(store, "1.2", "1.2.1")
     [study] = store.studies()
-    study.write_record(stage=Stage.ANSWERED)
+    study.write_record(stage=Stage.DELIVERED)
     (study.folder / "record.json").write_text("{")
     assert study.record.stage == Stage.RECEIVING
 
@@ -71,7 +71,7 @@ def test_only_unknown_images_are_missing(store):
     add(store, "1.2", "1.2.1")
     [study] = store.studies()
     assert store.missing_images("1.2", ["1.2.1", "1.2.2"]) == ["1.2.2"]
-    study.write_record(stage=Stage.ANSWERED, images=study.image_names)
+    study.write_record(stage=Stage.DELIVERED, images=study.image_names)
     study.remove_files()
     assert store.missing_images("1.2", ["1.2.1", "1.2.2"]) == ["1.2.2"]
     assert store.missing_images("1.3", ["1.2.1"]) == ["1.2.1"]
@@ -83,19 +83,35 @@ def test_a_folder_belongs_to_one_bridge(tmp_path):
         StudyStore(tmp_path / "bridge", 1)
 
 
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "incoming" / "scan.dcm").touch()
+    mode = tmp_path.stat().st_mode
+    with pytest.raises(SettingsError, match="other files"):
+        StudyStore(tmp_path, 1)
+    assert (tmp_path / "incoming" / "scan.dcm").exists()
+    assert tmp_path.stat().st_mode == mode
+
+
 def test_a_folder_that_cannot_be_used_is_a_settings_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="GLIOSERVE_BRIDGE_FOLDER"):
         StudyStore(tmp_path / "file", 1)
 
 
-def test_files_of_broken_connections_are_removed(store, monkeypatch):
+def test_files_of_broken_connections_and_old_records_are_removed(store, monkeypatch):
     store.new_file()
-    store.remove_leftovers()
-    assert len(list(store.incoming.iterdir())) == 1
-    monkeypatch.setattr("service.bridge.store.time", lambda: time() + LEFTOVER_S + 1)
-    store.remove_leftovers()
-    assert list(store.incoming.iterdir()) == []
+    add(store, "1.2", "1.2.1")
+    [study] = store.studies()
+    study.write_record(stage=Stage.DELIVERED)
+    study.remove_files()
+    add(store, "1.3", "1.3.1")
+    for later_s, files, is_known in ((0, 1, True), (LEFTOVER_S + 1, 0, True), (RECORDS_KEPT_S + 1, 0, False)):
+        for module in ("store", "study"):
+            monkeypatch.setattr(f"service.bridge.{module}.time", lambda later_s=later_s: time() + later_s)
+        store.remove_expired()
+        assert (len(list(store.incoming.iterdir())), study.folder.exists()) == (files, is_known)
+    assert len(store.studies()) == 1  # images are never removed by age alone
 
 
 def test_pauses_double_up_to_a_limit_and_end_with_a_success():

@@ -93,7 +93,7 @@ def test_every_environment_variable_is_a_known_setting():
 
 def test_every_mounted_file_is_in_the_repository_or_a_secret(services, compose):
     sources = mounted_sources(services)
-    assert len(sources) == 9
+    assert len(sources) == 10
     assert [source for source in sources if "/secrets/" not in source and not (DOCKER / source).is_file()] == []
     assert all(secret["file"].startswith("./secrets/") for secret in compose["secrets"].values())
 

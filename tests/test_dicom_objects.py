@@ -84,6 +84,16 @@ def test_the_overlays_show_every_slice_with_tumour():
     assert len({overlay.SeriesInstanceUID for overlay in overlays}) == 1
 
 
+def test_every_overlay_says_that_it_is_for_research_only():
+    dark = volume(shape=SHAPE)
+    dark.voxels[:] = 0
+    objects = make_objects(make_findings(classic("axial"), np.zeros(SHAPE, np.uint8)), dark)
+    [overlay] = [dataset for name, dataset in objects if name.startswith("overlay")]
+    lower_left = overlay.pixel_array[-20:, :200]
+    assert (lower_left > 128).all(axis=-1).sum() > 100
+    assert not overlay.pixel_array[:-100].any()
+
+
 def test_there_is_one_overlay_without_tumour_and_a_limited_number_of_thin_slices():
     files = classic("axial")
     assert len(encode_objects(files, np.zeros(SHAPE, np.uint8))) == 3

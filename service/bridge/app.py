@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from threading import Event, Thread
 
@@ -19,10 +18,10 @@ from service.bridge.poller import Poller
 from service.bridge.receiver import Receiver
 from service.bridge.settings import BridgeSettings
 from service.bridge.store import StudyStore
-from service.errors import SettingsError
 from service.monitoring.log import log_line
 
 TICK_S = 1.0  # between two rounds of the courier
+CLEANING_INTERVAL_S = 3600.0
 STOP_S = 5.0  # for the current step to end; one that is interrupted is repeated after the next start
 Task = tuple[Callable[[], None], float]  # what is repeated, and the pause in seconds
 
@@ -33,8 +32,9 @@ def run_bridge(settings: BridgeSettings, monitoring: socket.socket) -> None:
     tasks = _make_tasks(settings, store, metrics)
     node = Receiver(settings, store, metrics).start()
     stopping = Event()
-    threads = [Thread(target=_repeat, args=(*task, stopping), daemon=True) for task in tasks]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises the signal again when it has ended
+    threads = [Thread(target=_repeat, args=(*task, stopping, metrics), daemon=True) for task in tasks]
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: None)  # uvicorn ends by itself, and then raises the signal again
     try:
         for thread in threads:
             thread.start()
@@ -65,15 +65,19 @@ def create_app(store: StudyStore, metrics: BridgeMetrics, threads: Sequence[Thre
 
 def _make_tasks(settings: BridgeSettings, store: StudyStore, metrics: BridgeMetrics) -> list[Task]:
     """What the bridge repeats. Raises SettingsError."""
-    try:
-        tasks: list[Task] = [(Courier(settings, store, metrics).advance_all, TICK_S)]
-        if settings.poll:
-            tasks.append((Poller(settings, store, metrics).poll, settings.poll_interval_s))
-    except OSError as error:
-        raise SettingsError(f"Bridge: expected readable files in the settings, found {error}.") from error
+    tasks: list[Task] = [
+        (Courier(settings, store, metrics).advance_all, TICK_S),
+        (store.remove_expired, CLEANING_INTERVAL_S),
+    ]
+    if settings.poll:
+        tasks.append((Poller(settings, store, metrics).poll, settings.poll_interval_s))
     return tasks
 
 
-def _repeat(task: Callable[[], None], interval_s: float, stopping: Event) -> None:
+def _repeat(task: Callable[[], None], interval_s: float, stopping: Event, metrics: BridgeMetrics) -> None:
     while not stopping.wait(interval_s):
-        task()
+        try:
+            task()
+        except Exception as error:  # such as a full disk, or a response that nobody foresaw; the next round may succeed
+            metrics.errors.inc()
+            log_line("error", type=type(error).__name__)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from dicomweb_client import DICOMwebClient
 from pydicom import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
@@ -12,7 +11,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
 from service.bridge.errors import Peer, PeerError, RefusedError
-from service.bridge.service_client import network_errors
+from service.bridge.http import connect_dicomweb, network_errors
 from service.bridge.settings import DICOM_TLS, HTTP_SCHEMES, BridgeSettings
 from service.bridge.tls import client_context
 
@@ -64,6 +63,7 @@ class DicomWebService:
     """An archive that is reached by STOW-RS."""
 
     def __init__(self, settings: BridgeSettings) -> None:
+        """Raises SettingsError."""
         self._client = connect_dicomweb(settings.send_to, settings)
 
     def store(self, objects: Sequence[Dataset]) -> None:
@@ -78,20 +78,6 @@ def open_archive(settings: BridgeSettings) -> Archive:
     """The archive that the settings name; nothing is sent yet. Raises SettingsError."""
     is_dicomweb = urlsplit(settings.send_to).scheme in HTTP_SCHEMES
     return DicomWebService(settings) if is_dicomweb else DicomNode(settings)
-
-
-def connect_dicomweb(address: str, settings: BridgeSettings) -> DICOMwebClient:
-    """A client of a DICOMweb service that does not retry by itself. Raises OSError if a file cannot be read."""
-    headers = {}
-    if settings.authorization_file:
-        headers["Authorization"] = settings.authorization_file.read_text().strip()
-    client = DICOMwebClient(
-        address.rstrip("/"), headers=headers, permissive_uid=True, timeout=(CONNECT_TIMEOUT_S, TIMEOUT_S)
-    )
-    client.set_http_retry_params(retry=False)
-    if settings.tls_ca:
-        client._session.verify = str(settings.tls_ca)
-    return client
 
 
 def _store(association: Association, dataset: Dataset) -> None:

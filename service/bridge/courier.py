@@ -1,11 +1,10 @@
 """Takes every study through its stages: to the service, and its result to the archive."""
 
-from collections.abc import Callable, Sequence
-from hashlib import sha256
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from time import time
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+from zipfile import ZipFile
 
 from pydicom import Dataset, dcmread
 
@@ -20,8 +19,6 @@ from service.bridge.study import Record, Stage, Study
 from service.monitoring.log import log_line
 
 MAX_JOBS = 2  # at once: one is segmented, one waits; more would only fill the queue of the service
-RECORDS_KEPT_S = 31 * 86400  # so that a study is answered once; longer than the largest `poll_days`
-COMPRESSION_LEVEL = 1  # half the size of uncompressed images, in a tenth of the time of higher levels
 DICOM_SUFFIX = ".dcm"
 Step = Callable[[Study, Record], None]
 
@@ -30,7 +27,7 @@ class Courier:
     """Works on the studies of a store, one step at a time. Every step may be repeated after a crash."""
 
     def __init__(self, settings: BridgeSettings, store: StudyStore, metrics: BridgeMetrics) -> None:
-        """Raises SettingsError or OSError if a file that the settings name cannot be used."""
+        """Raises SettingsError."""
         self._settings, self._store, self._metrics = settings, store, metrics
         self._service, self._archive = ServiceClient(settings), open_archive(settings)
         self._backoff = Backoff()
@@ -38,10 +35,13 @@ class Courier:
     def advance_all(self) -> None:
         """Take the next step with every study that is due."""
         for study in self._store.studies():
-            peer, step = self._next_step(study, study.record)
-            if self._backoff.is_due(study.id) and (peer is None or self._backoff.is_due(peer)):
-                self._take(step, study, peer)
-        self._store.remove_leftovers()
+            if self._backoff.is_due(study.id):
+                try:
+                    self._advance(study)
+                except Exception as error:  # a study with an unforeseen problem must not stop the others
+                    self._backoff.postpone(study.id)
+                    self._metrics.errors.inc()
+                    log_line("error", study=study.id, type=type(error).__name__)
 
     def _next_step(self, study: Study, record: Record) -> tuple[Peer | None, Step]:
         """What to do next with a study, and the peer that is needed for it."""
@@ -56,9 +56,12 @@ class Courier:
                 return Peer.SERVICE, self._submit
         return None, self._clean
 
-    def _take(self, step: Step, study: Study, peer: Peer | None) -> None:
-        """Take a step; if it fails, take it again later, or record that the study failed."""
+    def _advance(self, study: Study) -> None:
+        """Take the next step; if it fails, take it again later, or record that the study failed."""
         record = study.record
+        peer, step = self._next_step(study, record)
+        if peer and not self._backoff.is_due(peer):
+            return
         try:
             step(study, record)
         except PeerError as error:
@@ -67,15 +70,12 @@ class Courier:
             log_line("peer-unreachable", peer=error.peer, reason=str(error))
         except RefusedError as error:
             self._backoff.postpone(study.id)
+            self._metrics.set_peer(peer or Peer.SERVICE, is_up=False)
             log_line("refused", study=study.id, peer=peer, reason=str(error))
         except StudyError as error:
             self._fail(study, record, str(error))
         except LostJobError:
             self._change(study, stage=Stage.RECEIVING, images=frozenset(), job=None)
-        except Exception as error:  # a study with an unforeseen problem must not stop the others
-            self._backoff.postpone(study.id)
-            self._metrics.errors.inc()
-            log_line("error", study=study.id, type=type(error).__name__)
 
     def _submit(self, study: Study, record: Record) -> None:
         """Send a study to the service, once it is complete."""
@@ -84,15 +84,13 @@ class Courier:
             return
         if record.job:  # images arrived after it was sent
             self._remove_job(record.job)
-        paths, archive = study.image_paths, self._store.new_file()
+        paths = study.image_paths
         images = frozenset(path.name for path in paths)
         try:
-            job = self._service.submit(archive, write_zip(archive, paths))
+            job = self._service.submit(paths)
         except StudyError:
             self._change(study, images=images)
             raise
-        finally:
-            archive.unlink()
         self._reached(Peer.SERVICE, study)
         self._change(study, stage=Stage.SEGMENTING, images=images, job=job, problem=None)
 
@@ -111,8 +109,8 @@ class Courier:
         """Send the DICOM objects of the result to the archive; after an interruption, all of them again."""
         self._archive.store(read_objects(study.result))
         self._reached(Peer.ARCHIVE, study)
-        self._change(study, stage=Stage.ANSWERED, job=None)
-        self._metrics.answered.inc()
+        self._change(study, stage=Stage.DELIVERED, job=None)
+        self._metrics.delivered.inc()
         if record.job:
             self._remove_job(record.job)
 
@@ -123,14 +121,11 @@ class Courier:
             self._remove_job(record.job)
 
     def _clean(self, study: Study, record: Record) -> None:
-        """Remove what is not needed any more: images that are answered, or have failed for long; old records."""
-        age_s, has_images = time() - record.changed_s, bool(study.image_paths)
-        is_over = record.stage == Stage.ANSWERED or age_s > self._settings.keep_failed_s
-        with self._store.changing(study):
-            if has_images and is_over and study.image_names <= record.images:
-                study.remove_files()
-            elif not has_images and age_s > RECORDS_KEPT_S:
-                study.remove()
+        """Remove images whose results are delivered, or that have waited for long after a failure."""
+        if record.stage == Stage.DELIVERED or time() - record.changed_s > self._settings.keep_failed_s:
+            with self._store.changing(study):
+                if study.image_names <= record.images:
+                    study.remove_files()
 
     def _count_jobs(self) -> int:
         return sum(study.record.stage == Stage.SEGMENTING for study in self._store.studies())
@@ -151,20 +146,6 @@ class Courier:
         self._backoff.reset(peer)
         self._backoff.reset(study.id)
         self._metrics.set_peer(peer, is_up=True)
-
-
-def write_zip(path: Path, images: Sequence[Path]) -> str:
-    """Write images into a zip; return its SHA-256. The same images give the same bytes."""
-    with ZipFile(path, "w", ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive:
-        for image in images:
-            entry = ZipInfo(image.name + DICOM_SUFFIX)
-            entry.compress_type = ZIP_DEFLATED
-            archive.writestr(entry, image.read_bytes(), compresslevel=COMPRESSION_LEVEL)
-    with path.open("rb") as file:
-        digest = sha256()
-        while piece := file.read(2**20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def read_objects(result: Path) -> list[Dataset]:

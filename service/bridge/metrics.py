@@ -16,21 +16,21 @@ class BridgeMetrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self.images = self._counter("images_received", "Images received")
+        self.images = self._counter("images_received", "Images that were stored")
         self.discarded = self._counter("objects_discarded", "Received objects that are not MR images")
         self.rejected = self._counter("images_rejected", "Images that were not stored: unreadable, or no room")
-        self.answered = self._counter("studies_answered", "Studies whose results are in the archive")
+        self.delivered = self._counter("studies_delivered", "Studies whose results are in the archive")
         self.failed = Counter(
             "glioserve_bridge_studies_failed", "Studies that failed, by problem", ["problem"], registry=self._registry
         )
         self.errors = self._counter("errors", "Unexpected errors; the log has their types")
         self._peer_up = self._gauge("peer_up", "1 if the last request to the peer succeeded", "peer")
-        self._studies = self._gauge("studies", "Studies by stage", "stage")
+        self._studies = self._gauge("studies", "Studies of which images are here, by stage", "stage")
         self._oldest = self._gauge("oldest_study_seconds", "Age of the oldest study in progress, since its last image")
         self._folder_bytes = self._gauge("folder_bytes", "Disk space of the folder of the bridge")
 
     def set_peer(self, peer: str, *, is_up: bool) -> None:
-        """Record whether a peer answers."""
+        """Record whether the last request to a peer succeeded."""
         self._peer_up.labels(peer).set(is_up)
 
     def render(self, store: StudyStore) -> bytes:

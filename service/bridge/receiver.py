@@ -3,12 +3,13 @@
 import logging
 import tempfile
 from pathlib import Path
+from socket import socket
 from typing import cast
 
 from pydicom import dcmread
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
 from service.bridge.errors import FullError
 from service.bridge.metrics import BridgeMetrics
@@ -22,6 +23,10 @@ from service.settings import BRIDGE_PREFIX
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000  # status of C-STORE (DICOM PS3.4, B.2.3)
 MAX_ASSOCIATIONS = 10
+MAX_PDU_BYTES = (
+    2**20
+)  # an association request with all storage classes takes a tenth; the bridge asks for 16 KiB of data
+SILENCE_S = 30.0  # within a PDU or a TLS handshake, after which a connection is closed
 VERIFICATION = "1.2.840.10008.1.1"  # C-ECHO
 
 
@@ -55,7 +60,11 @@ class Receiver:
                 address,
                 block=False,
                 ssl_context=self._tls,
-                evt_handlers=[(evt.EVT_C_STORE, self._store_image), (evt.EVT_REJECTED, self._log_rejection)],
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, _limit_connection),
+                    (evt.EVT_C_STORE, self._store_image),
+                    (evt.EVT_REJECTED, self._log_rejection),
+                ],
             )
             return cast(ThreadedAssociationServer, server)  # as it does not block
         except OSError as error:
@@ -72,14 +81,17 @@ class Receiver:
             return SUCCESS
         path = Path(event.dataset_path)
         try:
-            study_uid = str(dcmread(path, specific_tags=["StudyInstanceUID"], stop_before_pixels=True).StudyInstanceUID)
+            header = dcmread(path, specific_tags=["StudyInstanceUID"], stop_before_pixels=True)
+            study_uid = str(header.StudyInstanceUID or "")
         except READ_ERRORS:
-            return self._reject(CANNOT_UNDERSTAND, "unreadable")
+            study_uid = ""
+        if not study_uid:
+            return self._reject(CANNOT_UNDERSTAND, "unreadable, or without StudyInstanceUID")
         try:
-            self._store.add_image(study_uid, str(request.AffectedSOPInstanceUID), path)
+            is_new = self._store.add_image(study_uid, str(request.AffectedSOPInstanceUID), path)
         except (FullError, OSError) as error:
-            return self._reject(OUT_OF_RESOURCES, type(error).__name__)
-        self._metrics.images.inc()
+            return self._reject(OUT_OF_RESOURCES, str(error) if isinstance(error, FullError) else type(error).__name__)
+        self._metrics.images.inc(is_new)
         return SUCCESS
 
     def _reject(self, status: int, reason: str) -> int:
@@ -90,3 +102,20 @@ class Receiver:
     @staticmethod
     def _log_rejection(event: evt.Event) -> None:
         log_line("association-rejected", caller=event.assoc.requestor.ae_title, address=event.assoc.requestor.address)
+
+
+def _limit_connection(event: evt.Event) -> None:
+    """Limit the length of PDUs, and the time without data.
+
+    Otherwise pynetdicom reads PDUs of up to 4 GiB into memory, before it knows who sends them.
+    """
+    connection = cast(AssociationSocket, event.assoc.dul.socket)
+    receive = connection.recv
+
+    def receive_limited(nr_bytes: int) -> bytearray:
+        if nr_bytes > MAX_PDU_BYTES:
+            raise OSError(f"expected PDUs of at most {MAX_PDU_BYTES} bytes, found {nr_bytes}")
+        return receive(nr_bytes)
+
+    connection.recv = receive_limited  # type: ignore[method-assign]  # pynetdicom has no setting for it
+    cast(socket, connection.socket).settimeout(SILENCE_S)

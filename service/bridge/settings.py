@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from service.errors import SettingsError
 from service.settings import BRIDGE_PREFIX, is_loopback, read_variables, split_list
 
 AE_TITLE = re.compile(r"[!-\[\]-~]{1,16}")  # visible ASCII without the backslash (DICOM PS3.5, AE)
@@ -40,7 +41,8 @@ class BridgeSettings(BaseModel):
     tls_certificate: Path | None = Field(None, description="certificate chain (PEM); enables TLS for associations")
     tls_key: Path | None = Field(None, description="private key of the certificate (PEM)")
     tls_ca: Path | None = Field(
-        None, description="certificate authority (PEM) of callers, who then need a certificate, and of the archive"
+        None,
+        description="certificate authority (PEM) of callers, who then need a certificate, and of a dicom-tls archive",
     )
     quiet_s: float = Field(60, gt=0, description="seconds without a new image after which a study counts as complete")
     keep_failed_s: float = Field(
@@ -57,6 +59,9 @@ class BridgeSettings(BaseModel):
     authorization_file: Path | None = Field(
         None, description="file with the value of the Authorization header for DICOMweb, for example Basic dXNlcjpw..."
     )
+    http_ca: Path | None = Field(
+        None, description="certificate authority (PEM) of the service and of DICOMweb services; default: public ones"
+    )
     monitoring_host: str = Field("127.0.0.1", description="address to listen on for /livez and /metrics")
     monitoring_port: int = Field(8001, ge=1, le=65535, description="port to listen on for /livez and /metrics")
 
@@ -68,20 +73,18 @@ class BridgeSettings(BaseModel):
     @model_validator(mode="after")
     def _is_usable(self) -> Self:
         """Reject settings that are malformed, unsafe or contradictory."""
-        check_address("SEND_TO", self.send_to, (DICOM, DICOM_TLS, *HTTP_SCHEMES))
-        check_address("SERVICE", self.service, HTTP_SCHEMES)
+        _check_address("SEND_TO", self.send_to, (DICOM, DICOM_TLS, *HTTP_SCHEMES))
+        _check_address("SERVICE", self.service, HTTP_SCHEMES)
         if self.poll:
-            check_address("POLL", self.poll, HTTP_SCHEMES)
-        for title in (self.ae_title, *self.callers):
-            if not AE_TITLE.fullmatch(title):
-                raise ValueError(f"AE titles: expected 1 to 16 visible ASCII characters, found {title}")
-        for name, text in (("OPTIONS", self.options), ("POLL_FILTER", self.poll_filter)):
-            if not all("=" in pair for pair in text.split("&") if text):
-                raise ValueError(f"{BRIDGE_PREFIX}{name}: expected name=value pairs joined by &, found {text}")
+            _check_address("POLL", self.poll, HTTP_SCHEMES)
+        _check_title("AE_TITLE", self.ae_title)
+        for caller in self.callers:
+            _check_title("ALLOWED_CALLERS", caller)
+        _check_parameters("OPTIONS", self.options)
+        _check_parameters("POLL_FILTER", self.poll_filter)
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError(f"{BRIDGE_PREFIX}TLS_CERTIFICATE, {BRIDGE_PREFIX}TLS_KEY: expected both, found one")
-        is_restricted = self.callers or (self.tls_certificate and self.tls_ca)
-        if not is_restricted and not is_loopback(self.host):
+        if not (self.callers or (self.tls_certificate and self.tls_ca) or is_loopback(self.host)):
             raise ValueError(
                 f"{BRIDGE_PREFIX}HOST: expected a loopback address, as neither {BRIDGE_PREFIX}ALLOWED_CALLERS nor TLS "
                 f"with {BRIDGE_PREFIX}TLS_CA is set, found {self.host}"
@@ -94,16 +97,38 @@ def read_bridge_settings(environment: Mapping[str, str]) -> BridgeSettings:
     return read_variables(BridgeSettings, BRIDGE_PREFIX, environment, COMMAND)
 
 
-def check_address(name: str, address: str, schemes: tuple[str, ...]) -> SplitResult:
-    """The parts of an address. Raises ValueError unless it has one of these schemes, and all that a node needs."""
+def read_secret(name: str, path: Path) -> str:
+    """The content of a file that a setting names. Raises SettingsError if it is unreadable or empty."""
+    try:
+        secret = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{BRIDGE_PREFIX}{name}: expected a readable file, found {error}.") from error
+    if not secret:
+        raise SettingsError(f"{BRIDGE_PREFIX}{name}: expected a file with one line, found an empty one: {path}.")
+    return secret
+
+
+def _check_address(name: str, address: str, schemes: tuple[str, ...]) -> None:
     expected = " or ".join(f"{scheme}://" for scheme in schemes)
     try:
         parts = urlsplit(address)
-        is_complete = bool(parts.hostname) and parts.scheme in schemes and (parts.port or True)
+        port = parts.port  # None if there is none; an invalid one raises
     except ValueError:
-        is_complete = False
-    if not is_complete:
+        raise ValueError(f"{BRIDGE_PREFIX}{name}: expected a port from 0 to 65535, found {address}") from None
+    if parts.scheme not in schemes or not parts.hostname:
         raise ValueError(f"{BRIDGE_PREFIX}{name}: expected an address that starts with {expected}, found {address}")
-    if parts.scheme in (DICOM, DICOM_TLS) and not (parts.port and AE_TITLE.fullmatch(parts.username or "")):
-        raise ValueError(f"{BRIDGE_PREFIX}{name}: expected {parts.scheme}://AE_TITLE@HOST:PORT, found {address}")
-    return parts
+    if parts.scheme in (DICOM, DICOM_TLS):
+        if not (port and AE_TITLE.fullmatch(parts.username or "")):
+            raise ValueError(f"{BRIDGE_PREFIX}{name}: expected {parts.scheme}://AE_TITLE@HOST:PORT, found {address}")
+    elif parts.username or parts.password:
+        raise ValueError(f"{BRIDGE_PREFIX}{name}: expected no password in the address, found one")
+
+
+def _check_title(name: str, title: str) -> None:
+    if not AE_TITLE.fullmatch(title):
+        raise ValueError(f"{BRIDGE_PREFIX}{name}: expected 1 to 16 visible ASCII characters, found {title}")
+
+
+def _check_parameters(name: str, text: str) -> None:
+    if not all("=" in pair for pair in text.split("&") if text):
+        raise ValueError(f"{BRIDGE_PREFIX}{name}: expected name=value pairs joined by &, found {text}")

@@ -5,6 +5,7 @@ crash and a power cut.
 """
 
 import os
+import re
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 IMAGES, RESULT, RECORD = "images", "result.zip", "record.json"
 HASH_CHARACTERS = 32
+STUDY_ID = re.compile(rf"[0-9a-f]{{{HASH_CHARACTERS}}}")
 
 
 class Stage(StrEnum):
@@ -23,7 +25,7 @@ class Stage(StrEnum):
     RECEIVING = "receiving"
     SEGMENTING = "segmenting"
     DELIVERING = "delivering"
-    ANSWERED = "answered"
+    DELIVERED = "delivered"
     FAILED = "failed"
 
 
@@ -79,14 +81,23 @@ class Study:
     @property
     def arrived_s(self) -> float:
         """When the last image arrived, as Unix time; 0 if there is none."""
-        return self._images_folder.stat().st_mtime if self._images_folder.exists() else 0.0
+        try:
+            return self._images_folder.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    @property
+    def age_s(self) -> float:
+        """The time since the last change of the record; that of the folder if it has none."""
+        path = self.folder / RECORD
+        return time() - (path if path.exists() else self.folder).stat().st_mtime
 
     @property
     def record(self) -> Record:
-        """What has been done; a record that is missing or damaged is that of a new study."""
+        """What has been done; a record that is missing, damaged or unreadable is that of a new study."""
         try:
             return Record.model_validate_json((self.folder / RECORD).read_bytes())
-        except (FileNotFoundError, ValidationError):
+        except (OSError, ValidationError):
             return Record()
 
     def write_record(self, **changes: object) -> Record:

@@ -1,5 +1,6 @@
 """TLS of DICOM associations (DICOM PS3.15, annex B)."""
 
+from functools import partial
 from ssl import CERT_REQUIRED, PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER, SSLContext, create_default_context
 
 from service.bridge.settings import BridgeSettings
@@ -18,6 +19,8 @@ def server_context(settings: BridgeSettings) -> SSLContext | None:
     _load(context, settings)
     if settings.tls_ca:
         context.verify_mode = CERT_REQUIRED
+    # The handshake happens in the thread of the association: an idle connection must not keep others waiting.
+    context.wrap_socket = partial(context.wrap_socket, do_handshake_on_connect=False)  # type: ignore[method-assign]
     return context
 
 

@@ -50,6 +50,8 @@ def bridge(_: argparse.Namespace) -> None:
     monitoring = _listen(settings.monitoring_host, settings.monitoring_port, f"{BRIDGE_PREFIX}MONITORING_")
     start_logging()
     run_bridge(settings, monitoring)
+    sys.stdout.flush()
+    os._exit(0)  # without waiting for threads of pynetdicom that wait for their peers
 
 
 def _listen(host: str, port: int, prefix: str) -> socket.socket:

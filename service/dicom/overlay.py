@@ -6,6 +6,7 @@ from math import ceil
 import numpy as np
 from highdicom.sc import SCImage
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DS
 from scipy import ndimage
@@ -15,6 +16,8 @@ from service.dicom.segmentation_object import SEGMENTS
 
 WINDOW = (1, 99.5)  # percentiles of the intensities: black and white
 MAX_IMAGES = 40  # of thin slices, not all are shown
+TEXT_PIXELS = 12  # height of the legend's letters
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 MIN_EDGE_PIXELS = 512  # smaller images are magnified, so that an outline covers little of them
 
 
@@ -67,7 +70,18 @@ def _draw(grey: NDArray[np.uint8], labels: NDArray[np.uint8], findings: Findings
     for name, (_, _, colour) in SEGMENTS.items():
         mask = labels == findings.label_numbers[name]
         image[mask & ~ndimage.binary_erosion(mask, iterations=2)] = colour
-    return image
+    return _with_legend(image)
+
+
+def _with_legend(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image with the names of the segments in their colours, and its permitted use, in the lower left corner."""
+    lines = [(label, colour) for label, _, colour in SEGMENTS.values()] + [(f"{NAME}: {RESEARCH_USE}", WHITE)]
+    picture = Image.fromarray(image)
+    for number, (line, colour) in enumerate(lines):
+        place = TEXT_PIXELS // 2, picture.height - (len(lines) - number) * 1.5 * TEXT_PIXELS
+        font = ImageFont.load_default(TEXT_PIXELS)
+        ImageDraw.Draw(picture).text(place, line, colour, font, stroke_width=1, stroke_fill=BLACK)
+    return np.asarray(picture)
 
 
 def _patient_orientation(findings: Findings) -> tuple[str, str]:

@@ -5,7 +5,7 @@
 PROTOCOL is dicom (Orthanc forwards studies, and gets the results by C-STORE) or dicomweb (the bridge searches for
 studies, and stores the results by STOW-RS). Sends synthetic studies to Orthanc with storescu. If there are several, the
 service, Orthanc and the bridge are killed meanwhile. Prints as JSON what the archive contains afterwards, and how often
-the bridge answered each study.
+the results of each study were delivered.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ PLUGINS = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 ORTHANC, SERVICE, BRIDGE = (f"http://127.0.0.1:{port}" for port in (8042, 8000, 8001))
 DICOMWEB, DICOM = f"{ORTHANC}/dicom-web", "dicom://ORTHANC@127.0.0.1:4242"
 TIMEOUT_S = 900
-SETTLE_S = 15  # for Orthanc to forward the answered studies again, and for the bridge to ignore them
+SETTLE_S = 15  # for Orthanc to forward the studies again, and for the bridge to ignore them
 
 
 class Program:
@@ -58,7 +58,7 @@ class Program:
         self._process.kill()
         self._process.wait()
 
-    def _answers(self) -> bool:
+    def _deliveries(self) -> bool:
         assert self._process.poll() is None, self._log.read_text()[-2000:]
         try:
             return httpx2.get(self._address).is_success
@@ -68,7 +68,7 @@ class Program:
 
 def main() -> None:
     """Run the scenario."""
-    folder, weights, protocol, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    folder, weights, protocol, count = Path(sys.argv[1]).absolute(), sys.argv[2], sys.argv[3], int(sys.argv[4])
     with socket.socket() as loopback:
         fcntl.ioctl(loopback, BRING_UP, struct.pack("16sh22x", b"lo", 1))
     if missing := [name for name in ("Orthanc", "storescu") if not shutil.which(name)]:
@@ -83,14 +83,14 @@ def main() -> None:
         say("Storing a synthetic study in Orthanc with storescu, and waiting for its results.")
         send_studies(folder / "studies", count)
         for number, program in enumerate(programs if count > 1 else []):
-            wait_until(lambda wanted=3 * number + 2: len(answers(folder)) >= wanted, TIMEOUT_S)
+            wait_until(lambda wanted=3 * number + 2: len(deliveries(folder)) >= wanted, TIMEOUT_S)
             program.kill()
             sleep(2)
             program.start()
-        wait_until(lambda: len(answers(folder)) >= count, TIMEOUT_S)
-        say(f"The archive has the results. Waiting {SETTLE_S} s, to see that nothing is answered twice.")
+        wait_until(lambda: len(deliveries(folder)) >= count, TIMEOUT_S)
+        say(f"The archive has the results. Waiting {SETTLE_S} s, to see that nothing is delivered twice.")
         sleep(SETTLE_S)
-        print(json.dumps({"archive": read_archive(), "answers": answers(folder)}))
+        print(json.dumps({"archive": read_archive(), "deliveries": deliveries(folder)}))
     finally:
         for program in programs:
             program.kill()
@@ -148,11 +148,11 @@ def send_studies(folder: Path, count: int) -> None:
         subprocess.run(store, check=True, capture_output=True)
 
 
-def answers(folder: Path) -> dict[str, int]:
-    """How often the bridge has answered each study, from its log."""
+def deliveries(folder: Path) -> dict[str, int]:
+    """How often the bridge has delivered the results of each study, from its log."""
     lines = [line for line in (folder / "bridge.log").read_text().splitlines() if line.startswith("{")]
     events = [json.loads(line) for line in lines]
-    return Counter(event["study"] for event in events if event.get("stage") == "answered")
+    return Counter(event["study"] for event in events if event.get("stage") == "delivered")
 
 
 def read_archive() -> dict[str, dict[str, int]]:

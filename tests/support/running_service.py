@@ -11,8 +11,10 @@ from threading import Thread
 from time import monotonic, sleep
 
 import httpx2
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from starlette.applications import Starlette
 
 from service.app import create_app
 from service.settings import Settings
@@ -42,6 +44,21 @@ def serve_in_thread(app: FastAPI, tls: ssl.SSLContext | None = None) -> Iterator
     try:
         wait_until(lambda: is_ready(address, tls))
         yield address
+    finally:
+        server.should_exit = True
+        thread.join(timeout=TIMEOUT_S)
+
+
+@contextmanager
+def serve_plainly(app: Starlette) -> Iterator[str]:
+    """Serve an app that is not the service on a socket, and yield its address."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
+    thread = Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield f"{LOOPBACK}:{port}"
     finally:
         server.should_exit = True
         thread.join(timeout=TIMEOUT_S)
