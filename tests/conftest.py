@@ -1,7 +1,9 @@
 """Fixtures: a phantom, networks with known answers, and a service that runs them."""
 
+import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 import trustme
 from fastapi.testclient import TestClient
+from pynetdicom.transport import AssociationSocket
 from support.known_networks import GatedNetwork, gated_model, known_model, save_model
 from support.running_service import ready_client
 from tiny import FIRST_SLICES, RECIPE, SPLIT, write_data
@@ -20,6 +23,21 @@ from service.imaging.phantom import SLAB_GRID, encode_phantom, make_phantom, zip
 from service.imaging.volume import Volume
 from service.networks.model import Model
 from service.settings import Settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def closed_sockets() -> Iterator[None]:
+    """Close the sockets that pynetdicom leaves to the garbage collector, whose warning any later test would get."""
+
+    def close(connection: AssociationSocket) -> None:
+        if connection.socket:
+            with suppress(OSError):  # it is not connected any more
+                connection.socket.shutdown(socket.SHUT_RDWR)
+            connection.socket.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AssociationSocket, "_shutdown_socket", close)
+        yield
 
 
 @pytest.fixture(scope="session")

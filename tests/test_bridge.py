@@ -15,9 +15,6 @@ from service.bridge.study import Stage
 from service.imaging.case import Modality
 from service.settings import Settings
 
-# pynetdicom leaves the socket of a connection that fails to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 CLASSES = {"Segmentation Storage": 1, "Comprehensive 3D SR Storage": 1, "Secondary Capture Image Storage": 23}
 
 

@@ -13,9 +13,6 @@ from support.running_bridge import NO_ARCHIVE, running_bridge
 from service.bridge.receiver import CANNOT_UNDERSTAND, MAX_PDU_BYTES, OUT_OF_RESOURCES
 from service.imaging.case import Modality
 
-# pynetdicom leaves the socket of a connection that fails to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture(scope="module")
 def image(phantom):

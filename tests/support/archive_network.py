@@ -58,7 +58,7 @@ class Program:
         self._process.kill()
         self._process.wait()
 
-    def _deliveries(self) -> bool:
+    def _answers(self) -> bool:
         assert self._process.poll() is None, self._log.read_text()[-2000:]
         try:
             return httpx2.get(self._address).is_success
