@@ -201,7 +201,7 @@ def test_an_image_that_cannot_be_sent_is_an_error(name, image, message):
 
 
 def test_a_path_without_a_case_is_an_error(tmp_path):
-    with pytest.raises(InvalidCaseError, match="expected images whose names end in one of t1, .* found neither"):
+    with pytest.raises(InvalidCaseError, match=r"expected images whose names end in one of t1, .* found neither"):
         Client().segment(tmp_path)
     with pytest.raises(InvalidCaseError, match="expected a zip, or a folder of images, found nothing"):
         Client().segment(tmp_path / "missing")
