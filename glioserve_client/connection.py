@@ -39,7 +39,7 @@ class Address:
 
     def __post_init__(self) -> None:
         """Raises ValueError, which never contains the key."""
-        if httpx2.URL(self.url).scheme not in ("http", "https") or not httpx2.URL(self.url).host:
+        if not _is_address(self.url):
             raise ValueError(f"url: expected an address such as http://127.0.0.1:8000, found {self.url}")
         if self.key is not None and not (self.key.isascii() and self.key.isprintable() and self.key.strip()):
             raise ValueError("key: expected visible ASCII characters, found others or none")
@@ -106,6 +106,14 @@ def problem_of(response: httpx2.Response) -> ProblemError:
 def read_problem(problem: dict[str, Any], retry_after_s: int | None = None) -> ProblemError:
     """The error for a problem as the service sends it."""
     return ProblemError(problem["type"], problem["title"], problem["status"], problem["detail"], retry_after_s)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        return False
+    return parsed.scheme in ("http", "https") and bool(parsed.host)
 
 
 def _is_permanent(error: BaseException | None) -> bool:

@@ -1,11 +1,14 @@
 """The Python client when something goes wrong: refusals, broken connections, restarts, other servers."""
 
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from time import monotonic
+from zipfile import ZipFile
 
 import httpx2
 import pytest
@@ -19,6 +22,17 @@ from service.security.keys import KeyFile, Scope
 from service.settings import Settings
 
 SEGMENTING = State.WAITING, State.RUNNING
+LARGE_MIB = 256
+PEAK_MEMORY = """
+import resource, sys
+from glioserve_client import Client, ProblemError
+peak_mib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(peak_mib())
+try:
+    Client(sys.argv[1]).segment(sys.argv[2])
+except ProblemError:
+    print(peak_mib())
+"""
 
 
 @pytest.fixture
@@ -32,6 +46,11 @@ def gated_address(gate, model, settings):
     """The address of a service with the gated network and a queue of one case."""
     with serve_gated(gate, model, settings.model_copy(update={"queue_size": 1})) as address:
         yield address
+
+
+def write_zeros(file):
+    for _ in range(LARGE_MIB):
+        file.write(bytes(2**20))
 
 
 @contextmanager
@@ -186,7 +205,37 @@ def test_another_server_is_recognised(case):
     assert str(unexpected.value) == "Service: expected the status of a job, found text/html."
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://"])
+def test_an_interrupted_call_ends_at_once(gate, gated_address, case):
+    code = (
+        f"from glioserve_client import Client\nwith Client({gated_address!r}) as client: client.segment({str(case)!r})"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
+        gate.wait_for_forward_pass()
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read().endswith("KeyboardInterrupt\n")
+    gate.open()
+
+
+@pytest.mark.parametrize("in_zip", [True, False])
+def test_a_large_case_is_never_in_memory_as_a_whole(address, tmp_path, in_zip):
+    path = tmp_path / ("case.zip" if in_zip else "t1.nii")
+    if in_zip:
+        with ZipFile(path, "w") as archive, archive.open("t1.nii", "w") as entry:
+            write_zeros(entry)
+    else:
+        with path.open("wb") as file:
+            write_zeros(file)
+    result = subprocess.run(
+        [sys.executable, "-c", PEAK_MEMORY, address, path if in_zip else tmp_path],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    baseline_mib, peak_mib = map(float, result.stdout.split())
+    assert peak_mib - baseline_mib < LARGE_MIB / 4
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://", "http://[::1"])
 def test_an_invalid_address_is_an_error(url):
     with pytest.raises(ValueError, match=r"url: expected an address such as http://127\.0\.0\.1:8000, found "):
         Client(url)

@@ -13,7 +13,9 @@ def segment(arguments: argparse.Namespace) -> None:
     try:
         from service.command_line.segment.run import run
     except ImportError as error:
-        sys.exit(f"This subcommand needs more packages, which `pip install 'glioserve[client]'` installs: {error}.")
+        sys.exit(
+            f"This subcommand needs more packages, which `pip install 'glioserve[serve,client]'` installs: {error}."
+        )
     try:
         if not run(arguments):
             sys.exit(FAILED)
