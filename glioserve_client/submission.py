@@ -124,7 +124,7 @@ class Sender:
         return await repeat(send, self._give_up_after_s, self._note_retry)
 
     def _note_retry(self, reason: str) -> None:
-        self._report(replace(self._last, state=State.RETRYING, reason=reason))
+        self._note(replace(self._last, state=State.RETRYING, reason=reason))
 
     def _note(self, progress: Progress | dict[str, Any]) -> Progress:
         """Report progress, unless it is what was reported last."""

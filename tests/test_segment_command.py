@@ -14,7 +14,7 @@ from support.case_files import zip_case
 from support.client_runs import MASK, REPORT, count_jobs, plain_answer, serve_gated, write_files
 from support.command_line import GLIOSERVE, run_glioserve
 from support.dicom_files import make_study
-from support.running_service import serve_in_process, serve_in_thread, wait_until
+from support.running_service import free_port, serve_in_process, serve_in_thread, wait_until
 
 from service.app import create_app
 from service.command_line.cli import _parser
@@ -169,6 +169,22 @@ def test_a_refused_key_ends_all_cases_and_is_not_shown(settings, cases, tmp_path
     problems = {row["problem"].partition(":")[0] for row in read_table(tmp_path / "out").values()}
     assert problems == {"unauthenticated"}
     assert "gk_wrong" not in result.stdout + result.stderr
+
+
+def test_a_service_that_is_not_there_ends_all_cases(cases, tmp_path):
+    url = f"http://127.0.0.1:{free_port()}"
+    result = segment(cases, "--out", tmp_path / "out", "--url", url, "--give-up-after", 0)
+    assert result.returncode == 1
+    problems = {row["problem"].partition(":")[0] for row in read_table(tmp_path / "out").values()}
+    assert problems == {"connection-failed"}
+
+
+def test_the_certificate_of_the_service_is_checked_against_a_file(settings, tls, trust, cases, tmp_path):
+    authority = tls.pop("tls_client_ca")
+    with serve_in_thread(create_app(settings.model_copy(update=tls)), trust) as address:
+        arguments = cases / "two", "--out", tmp_path / "out", "--url", address
+        assert segment(*arguments).returncode == 1
+        assert segment(*arguments, "--ca-file", authority).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,7 @@ def segment(arguments: argparse.Namespace) -> None:
     try:
         from service.command_line.segment.run import run
     except ImportError as error:
-        sys.exit(
-            f"This subcommand needs more packages, which `pip install 'glioserve[serve,client]'` installs: {error}."
-        )
+        sys.exit(f"More packages are needed, which `pip install 'glioserve[serve,client]'` installs: {error}.")
     try:
         if not run(arguments):
             sys.exit(FAILED)
