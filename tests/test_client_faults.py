@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 import httpx2
 import pytest
-from support.api import ASYNC, post_case
+from support.api import submit_case
 from support.client_runs import MASK, Reports, plain_answer, serve_gated
 from support.running_service import free_port, serve_in_process, serve_in_thread, wait_until
 
@@ -46,6 +46,14 @@ def gated_address(gate, model, settings):
     """The address of a service with the gated network and a queue of one case."""
     with serve_gated(gate, model, settings.model_copy(update={"queue_size": 1})) as address:
         yield address
+
+
+def fill_queue_of(address, body):
+    """Submit three jobs: one that waits at the gate, one that is decoded, and one that fills the queue."""
+    with httpx2.Client(base_url=address) as http:
+        for running in (1, 2, 2):
+            submit_case(http, body)
+            wait_until(lambda running=running: f"glioserve_running {running}" in http.get("/metrics").text)
 
 
 def write_zeros(file):
@@ -104,11 +112,7 @@ def test_a_wrong_key_is_a_problem_and_no_key_is_ever_shown(weights, case, tmp_pa
 
 
 def test_a_full_queue_is_waited_for(gate, gated_address, case, phantom_zip, threads):
-    with httpx2.Client(base_url=gated_address) as http:
-        assert post_case(http, phantom_zip, **ASYNC).status_code == 202
-        gate.wait_for_forward_pass()
-        assert post_case(http, phantom_zip, **ASYNC).status_code == 202  # is decoded
-        wait_until(lambda: post_case(http, phantom_zip, **ASYNC).status_code == 202)  # waits
+    fill_queue_of(gated_address, phantom_zip)
     reports = Reports()
     running = threads.submit(Client(gated_address).segment, case, progress=reports.append)
     assert reports.wait_for(State.RETRYING).reason.startswith("Queue full (429): The queue is full")
@@ -117,8 +121,7 @@ def test_a_full_queue_is_waited_for(gate, gated_address, case, phantom_zip, thre
 
 
 def test_a_service_that_stays_full_is_a_problem_after_a_while(gate, gated_address, case, phantom_zip):
-    with httpx2.Client(base_url=gated_address) as http:
-        wait_until(lambda: post_case(http, phantom_zip, **ASYNC).status_code == 429)
+    fill_queue_of(gated_address, phantom_zip)
     with pytest.raises(ProblemError) as raised:
         Client(gated_address, give_up_after_s=0).segment(case)
     assert raised.value.kind == "queue-full"
@@ -175,7 +178,7 @@ def test_a_case_that_failed_because_of_the_service_can_be_sent_again(gate, gated
     first = threads.submit(client.segment, case, Options(enhancing_label=3))
     gate.wait_for_forward_pass()
     second = threads.submit(client.segment, case, Options(trust_names=True))
-    wait_until(lambda: httpx2.get(f"{gated_address}/metrics").text.count("glioserve_running 2"))
+    wait_until(lambda: "glioserve_running 2" in httpx2.get(f"{gated_address}/metrics").text)
     third = threads.submit(client.segment, case, progress=reports.append)
     job = reports.wait_for(State.WAITING).job_id
     (settings.spool / job / "file").unlink()
