@@ -42,7 +42,7 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
         "--ca-file",
         type=Path,
         metavar="FILE",
-        help="certificate authority (PEM) of its certificate; default: public ones",
+        help="certificate authority (PEM) of its certificate; default: those of the system",
     )
     service.add_argument(
         "--give-up-after",
