@@ -32,7 +32,7 @@ setup: .venv/.installed  ## create .venv with the tested version of every packag
 .venv/.installed: pyproject.toml .ci/constraints.txt
 	@echo "Installing into .venv. This takes several minutes."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[serve,bridge,int8,image,train,dev]'
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[serve,client,bridge,int8,image,train,dev]'
 	touch $@
 
 .venv/.supplied: .venv/.installed

@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-COLOURS = {"service": "#cfe2f3", "model_training": "#fce0c4"}  # by root package
-DETAILED = "service"  # drawn by sub-package; the other root is one box
+COLOURS = {"service": "#cfe2f3", "model_training": "#fce0c4", "glioserve_client": "#d9ead3"}  # by root package
+DETAILED = "service"  # drawn by sub-package; the other roots are one box each
 BOX, LAYER_HEIGHT = np.array([2.7, 0.75]), 1.3  # width and height
 LINE = {"color": "0.4", "shrinkA": 0, "shrinkB": 0}
 SWEEPS = 200  # over all layers; each moves boxes towards those that they are connected to

@@ -13,12 +13,13 @@ import trustme
 from fastapi.testclient import TestClient
 from pynetdicom.transport import AssociationSocket
 from support.known_networks import GatedNetwork, gated_model, known_model, save_model
-from support.running_service import ready_client
+from support.running_service import ready_client, serve_in_thread
 from tiny import FIRST_SLICES, RECIPE, SPLIT, write_data
 
 from model_training.data.prepare import Cases, open_cache, prepare
 from model_training.data.split import write_split
 from model_training.training.train import train
+from service.app import create_app
 from service.imaging.phantom import SLAB_GRID, encode_phantom, make_phantom, zip_files
 from service.imaging.volume import Volume
 from service.networks.model import Model
@@ -77,6 +78,24 @@ def client(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     limits = {"max_upload_mib": 16, "max_unpacked_mib": 128}
     with ready_client(Settings(weights=weights, device="cpu", precision="float32", spool=folder, **limits)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def address(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service with the known networks, on a socket."""
+    spool = tmp_path_factory.mktemp("spool")
+    with serve_in_thread(
+        create_app(Settings(weights=weights, device="cpu", precision="float32", spool=spool))
+    ) as address:
+        yield address
+
+
+@pytest.fixture
+def case(phantom_zip: bytes, tmp_path: Path) -> Path:
+    """The zip of the phantom on disk."""
+    path = tmp_path / "case.zip"
+    path.write_bytes(phantom_zip)
+    return path
 
 
 @pytest.fixture

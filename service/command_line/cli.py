@@ -8,6 +8,8 @@ from pathlib import Path
 
 from service.bridge.settings import BridgeSettings
 from service.command_line import commands, servers
+from service.command_line.segment.arguments import add_segment
+from service.command_line.segment.command import segment
 from service.errors import BenchError, HealthError, RequestError, SelftestError, SettingsError
 from service.imaging.errors import InputError
 from service.networks.errors import WeightsError
@@ -36,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="glioserve", description="Brain tumour segmentation as a web service")
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_servers(subcommands)
+    add_segment(subcommands).set_defaults(run=segment)
     _add_keys(subcommands)
     _add_audit(subcommands)
     _add_checks(subcommands)

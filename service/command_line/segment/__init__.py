@@ -1,0 +1,1 @@
+"""Segments many cases, with a running service or in this process."""
