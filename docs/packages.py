@@ -25,10 +25,10 @@ SWEEPS = 200  # over all layers; each moves boxes towards those that they are co
 def main() -> None:
     """Read the imports and draw them."""
     imports, modules = read_imports()
-    arrows = add_waypoints(networkx.transitive_reduction(imports))  # raises an error if there is an import cycle
-    layers = list(networkx.topological_generations(arrows.reverse()))
+    arrows, heights = add_waypoints(networkx.transitive_reduction(imports))  # raises an error if there is a cycle
+    layers = [[node for node in arrows if heights[node] == height] for height in sorted(set(heights.values()))]
     columns = arrange(arrows.to_undirected(), layers)
-    centres = {node: (columns[node], LAYER_HEIGHT * layer) for layer, row in enumerate(layers) for node in row}
+    centres = {node: (columns[node], LAYER_HEIGHT * heights[node]) for node in arrows}
     axes = Figure(figsize=(10, 11)).subplots()
     for source, target in arrows.edges:
         style = "-|>" if target in modules else "-"
@@ -57,14 +57,21 @@ def read_imports() -> tuple[networkx.DiGraph, Counter[str]]:
     return imports, Counter(map(package_of, files))
 
 
-def add_waypoints(imports: networkx.DiGraph) -> networkx.DiGraph:
-    """Return the graph with a node in every layer that an arrow crosses, so that no arrow runs through a box."""
-    layer = {node: n for n, row in enumerate(networkx.topological_generations(imports.reverse())) for node in row}
+def add_waypoints(imports: networkx.DiGraph) -> tuple[networkx.DiGraph, dict]:
+    """Return the graph with a node in every layer that an arrow crosses, so that no arrow runs through a box.
+
+    Also return the layer of each node: that below its lowest importer, to keep arrows short.
+    """
+    heights = {node: n for n, row in enumerate(networkx.topological_generations(imports.reverse())) for node in row}
+    for node in networkx.topological_sort(imports):
+        if importers := list(imports.predecessors(node)):
+            heights[node] = min(heights[importer] for importer in importers) - 1
     arrows = networkx.DiGraph()
     for source, target in imports.edges:
-        crossed = [(source, target, n) for n in range(layer[source] - 1, layer[target], -1)]
+        crossed = [(source, target, height) for height in range(heights[source] - 1, heights[target], -1)]
         networkx.add_path(arrows, [source, *crossed, target])
-    return arrows
+        heights |= {waypoint: waypoint[-1] for waypoint in crossed}
+    return arrows, heights
 
 
 def arrange(links: networkx.Graph, layers: list[list]) -> dict:
