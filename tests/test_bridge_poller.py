@@ -9,11 +9,13 @@ from support.dicom_files import SEQUENCES, encode, make_enhanced
 from support.running_bridge import NO_ARCHIVE, running_bridge
 from support.running_service import serve_plainly
 
-from service.bridge.poller import PAGE, Poller
+from service.bridge.poller import Poller
 from service.imaging.case import Modality
 
-BROKEN, WHOLE = "1.2.3.1", "1.2.3.2"
-STUDIES = [BROKEN, WHOLE, *(f"1.2.4.{number}" for number in range(PAGE))]
+BROKEN, STRANGE, WHOLE = "1.2.3.1", "1.2.3.2", "1.2.3.3"
+OTHERS = ["1.2.4.1", "1.2.4.2"]
+STUDIES = [BROKEN, STRANGE, WHOLE, *OTHERS]
+MAX_RESULTS = 2  # in a response of the service
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +25,18 @@ def image(phantom):
 
 @pytest.fixture
 def source(image):
-    """A DICOMweb service with more studies than fit into a response, of which one cannot be retrieved."""
+    """A DICOMweb service that sends two studies in a response, and of which two cannot be retrieved."""
     requests = []
 
     def find_studies(request):
         requests.append(request.query_params)
-        offset, limit = (int(request.query_params[name]) for name in ("offset", "limit"))
-        return JSONResponse([{"0020000D": {"Value": [uid]}} for uid in STUDIES[offset : offset + limit]])
+        offset = int(request.query_params["offset"])
+        return JSONResponse([{"0020000D": {"Value": [uid]}} for uid in STUDIES[offset : offset + MAX_RESULTS]])
 
     def find_instances(request):
         uid = request.path_params["study"]
+        if uid == STRANGE:
+            return JSONResponse([{"00080018": {}}])
         if uid != WHOLE:
             return Response(status_code=404 if uid == BROKEN else 204)
         tags = {"00080016": image.SOPClassUID, "00080018": image.SOPInstanceUID, "0020000E": image.SeriesInstanceUID}
@@ -62,7 +66,7 @@ def test_a_study_that_cannot_be_retrieved_does_not_keep_others_waiting(source, i
         assert dcmread(path).SOPInstanceUID == image.SOPInstanceUID
         assert bridge.count("images_received_total") == 1
         assert bridge.count("peer_up", peer="source") == 1
-    assert [query["offset"] for query in requests] == ["0", str(PAGE)] * 2
+    assert [query["offset"] for query in requests] == ["0", "2", "4", "5"] * 2
     assert {query["StudyDescription"] for query in requests} == {"*brain*"}
 
 

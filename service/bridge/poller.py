@@ -1,6 +1,8 @@
 """Finds new studies in a DICOMweb service and retrieves their images (QIDO-RS, WADO-RS)."""
 
+from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -15,7 +17,9 @@ from service.bridge.study import hash_of
 from service.dicom.frames import IMAGE_CLASSES
 from service.monitoring.log import log_line
 
-PAGE = 100  # studies in a response
+PAGE = 1000  # results in a response
+STUDY_UID, SERIES_UID, INSTANCE_UID, CLASS_UID = "0020000D", "0020000E", "00080018", "00080016"
+Found = dict[str, dict[str, Any]]  # attributes in DICOM JSON, by tag
 ANY_SYNTAX = (("application/dicom", "*"),)  # as stored; otherwise the archive would decompress
 
 
@@ -41,30 +45,26 @@ class Poller:
                 self._retrieve_study(study_uid)
             except (PeerError, RefusedError, FullError) as error:
                 log_line("retrieval-failed", study=hash_of(study_uid), reason=str(error))
+            except Exception as error:  # a study with an unforeseen problem must not stop the others
+                self._metrics.errors.inc()
+                log_line("error", study=hash_of(study_uid), type=type(error).__name__)
 
-    def _find_studies(self) -> dict[str, None]:
+    def _find_studies(self) -> list[str]:
         """The StudyInstanceUIDs of recent studies. Raises PeerError or RefusedError."""
         today = date.today()
         first = today - timedelta(days=self._settings.poll_days)
         filters = {"ModalitiesInStudy": "MR", "StudyDate": f"{first:%Y%m%d}-{today:%Y%m%d}"}
         filters |= dict(parse_qsl(self._settings.poll_filter))
-        found: dict[str, None] = {}
-        while True:
-            with network_errors(Peer.SOURCE):
-                page = self._client.search_for_studies(search_filters=filters, limit=PAGE, offset=len(found))
-            new = dict.fromkeys(uid for study in page if (uid := _value(study, "0020000D")) not in found)
-            found |= new
-            if not new or len(page) < PAGE:  # some services ignore the offset
-                return found
+        return list(_find_all(partial(self._client.search_for_studies, search_filters=filters), STUDY_UID))
 
     def _retrieve_study(self, study_uid: str) -> None:
         """Retrieve the images of a study that are missing here."""
-        with network_errors(Peer.SOURCE):
-            instances = self._client.search_for_instances(study_uid, fields=["SOPClassUID"])
+        search = partial(self._client.search_for_instances, study_uid, fields=["SOPClassUID"])
+        objects = _find_all(search, INSTANCE_UID)
         series = {
-            _value(item, "00080018"): _value(item, "0020000E")
-            for item in instances
-            if _value(item, "00080016") in IMAGE_CLASSES
+            uid: _value(found, SERIES_UID)
+            for uid, found in objects.items()
+            if _value(found, CLASS_UID) in IMAGE_CLASSES
         }
         for uid in self._store.missing_images(study_uid, series):
             with network_errors(Peer.SOURCE):
@@ -80,6 +80,18 @@ class Poller:
             path.unlink(missing_ok=True)
 
 
-def _value(item: dict[str, Any], tag: str) -> str:
+def _find_all(search: Callable[..., list[Found]], key: str) -> dict[str, Found]:
+    """All results of a search, by the UID with a tag. A service may limit its responses, and may ignore the offset."""
+    found: dict[str, Found] = {}
+    while True:
+        with network_errors(Peer.SOURCE):
+            page = search(limit=PAGE, offset=len(found))
+        new = {uid: item for item in page if (uid := _value(item, key)) not in found}
+        if not new:
+            return found
+        found |= new
+
+
+def _value(found: Found, tag: str) -> str:
     """The value of an attribute in a response."""
-    return str(item[tag]["Value"][0])
+    return str(found[tag]["Value"][0])

@@ -23,9 +23,7 @@ from service.settings import BRIDGE_PREFIX
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000  # status of C-STORE (DICOM PS3.4, B.2.3)
 MAX_ASSOCIATIONS = 10
-MAX_PDU_BYTES = (
-    2**20
-)  # an association request with all storage classes takes a tenth; the bridge asks for 16 KiB of data
+MAX_PDU_BYTES = 2**20  # a request for an association with all storage classes takes a tenth; data comes in 16 KiB
 SILENCE_S = 30.0  # within a PDU or a TLS handshake, after which a connection is closed
 VERIFICATION = "1.2.840.10008.1.1"  # C-ECHO
 
