@@ -1,10 +1,7 @@
 """The Python client: cases in every form, results, progress, and what the package depends on."""
 
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from zipfile import ZipFile
 
 import anyio
@@ -14,12 +11,10 @@ import pytest
 from support.client_runs import MASK, REPORT, Reports, plain_answer, write_files
 from support.dicom_files import make_study
 
-from glioserve_client import AsyncClient, Client, InvalidCaseError, Options, State, names
+from glioserve_client import AsyncClient, Client, Options, State
 from glioserve_client.case import pack
 from service.imaging.case import Modality
-from service.imaging.names import EXTENSIONS, ROLE_OF_SUFFIX
 from service.imaging.phantom import SUFFIXES, zip_files
-from service.web.case_routes import SegmentParameters
 
 PATIENT = "DOE^JANE"
 
@@ -182,43 +177,3 @@ def test_asynchronous_code_can_segment_two_cases_at_once(address, case, arrays, 
 
     anyio.run(main)
     assert [result.files[MASK] for result in results.values()] == [expected[MASK]] * 2
-
-
-@pytest.mark.parametrize(
-    ("name", "image", "message"),
-    [
-        ("t3", (np.zeros((2, 2, 2)), np.eye(4)), "Case: expected names from t1, t1n, "),
-        ("t1", "missing.nii", "t1: expected a file, an image or a pair of array and affine, found missing.nii"),
-        ("t1", (np.full((2, 2, 2), 2**40), np.eye(4)), "t1: expected integers of at most 32 bits, found larger ones."),
-        ("t1", (np.zeros((2, 2, 2)), np.eye(3)), "t1: expected an affine of 4 x 4 numbers, found float64 of shape (3"),
-        ("t1", (np.zeros((2, 2, 2), "U1"), np.eye(4)), "t1: expected voxels that NIfTI can hold, found <U1 of shape"),
-    ],
-)
-def test_an_image_that_cannot_be_sent_is_an_error(name, image, message):
-    with pytest.raises(InvalidCaseError) as error:
-        Client().segment({name: image})
-    assert str(error.value).startswith(message)
-
-
-def test_a_path_without_a_case_is_an_error(tmp_path):
-    with pytest.raises(InvalidCaseError, match=r"expected images whose names end in one of t1, .* found neither"):
-        Client().segment(tmp_path)
-    with pytest.raises(InvalidCaseError, match="expected a zip, or a folder of images, found nothing"):
-        Client().segment(tmp_path / "missing")
-    (tmp_path / "t1.nii").touch()
-    with pytest.raises(InvalidCaseError, match="expected a zip, or a folder of images, found another format"):
-        Client().segment(tmp_path / "t1.nii")
-
-
-def test_the_client_knows_the_names_and_parameters_of_the_service():
-    assert set(names.ENDINGS) == set(ROLE_OF_SUFFIX)
-    assert set(names.EXTENSIONS) == set(EXTENSIONS)
-    parameters = {name: field.default for name, field in SegmentParameters.model_fields.items()}
-    assert asdict(Options()) == parameters | {"series": {}}
-
-
-def test_importing_the_client_imports_neither_torch_nor_the_service():
-    code = "import sys, glioserve_client; print(sorted({name.partition('.')[0] for name in sys.modules}))"
-    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert "'glioserve_client'" in found
-    assert not any(f"'{name}'" in found for name in ("fastapi", "pydantic", "service", "starlette", "torch"))

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from time import monotonic
-from zipfile import ZipFile
 
 import httpx2
 import pytest
@@ -22,17 +21,6 @@ from service.security.keys import KeyFile, Scope
 from service.settings import Settings
 
 SEGMENTING = State.WAITING, State.RUNNING
-LARGE_MIB = 256
-PEAK_MEMORY = """
-import resource, sys
-from glioserve_client import Client, ProblemError
-peak_mib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(peak_mib())
-try:
-    Client(sys.argv[1]).segment(sys.argv[2])
-except ProblemError:
-    print(peak_mib())
-"""
 
 
 @pytest.fixture
@@ -54,11 +42,6 @@ def fill_queue_of(address, body):
         for running in (1, 2, 2):
             submit_case(http, body)
             wait_until(lambda running=running: f"glioserve_running {running}" in http.get("/metrics").text)
-
-
-def write_zeros(file):
-    for _ in range(LARGE_MIB):
-        file.write(bytes(2**20))
 
 
 @contextmanager
@@ -217,34 +200,3 @@ def test_an_interrupted_call_ends_at_once(gate, gated_address, case):
         process.send_signal(signal.SIGINT)
         assert process.stderr.read().endswith("KeyboardInterrupt\n")
     gate.open()
-
-
-@pytest.mark.parametrize("in_zip", [True, False])
-def test_a_large_case_is_never_in_memory_as_a_whole(address, tmp_path, in_zip):
-    path = tmp_path / ("case.zip" if in_zip else "t1.nii")
-    if in_zip:
-        with ZipFile(path, "w") as archive, archive.open("t1.nii", "w") as entry:
-            write_zeros(entry)
-    else:
-        with path.open("wb") as file:
-            write_zeros(file)
-    result = subprocess.run(
-        [sys.executable, "-c", PEAK_MEMORY, address, path if in_zip else tmp_path],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    baseline_mib, peak_mib = map(float, result.stdout.split())
-    assert peak_mib - baseline_mib < LARGE_MIB / 4
-
-
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://", "http://[::1"])
-def test_an_invalid_address_is_an_error(url):
-    with pytest.raises(ValueError, match=r"url: expected an address such as http://127\.0\.0\.1:8000, found "):
-        Client(url)
-
-
-@pytest.mark.parametrize("key", ["", "gk_ä", "gk_x\n"])
-def test_an_invalid_key_is_an_error_that_does_not_show_it(key):
-    with pytest.raises(ValueError, match=r"^key: expected visible ASCII characters, found others or none$"):
-        Client(key=key)

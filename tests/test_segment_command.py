@@ -11,17 +11,12 @@ from contextlib import suppress
 
 import pytest
 from support.case_files import zip_case
-from support.client_runs import MASK, REPORT, count_jobs, plain_answer, serve_gated, write_files
+from support.client_runs import MASK, REPORT, count_jobs, plain_answer, serve_gated, write_cases, write_files
 from support.command_line import GLIOSERVE, run_glioserve
-from support.dicom_files import make_study
 from support.running_service import free_port, serve_in_process, serve_in_thread, wait_until
 
 from service.app import create_app
-from service.command_line.cli import _parser
-from service.command_line.segment.cases import find_cases
-from service.imaging.case import Modality
 from service.security.keys import KeyFile, Scope
-from service.web.case_routes import SegmentParameters
 
 TABLE = "volumes.csv"
 # No other test asks for these, so the service, which the tests share, has not computed such a case yet.
@@ -30,12 +25,7 @@ NEW_OPTION, OTHER_NEW_OPTION = ("--grid", "t2"), ("--grid", "flair")
 
 @pytest.fixture
 def cases(tmp_path, phantom_zip, phantom_files):
-    """A folder of three cases, the last of which lacks a modality, and of another file."""
-    folder = tmp_path / "cases"
-    write_files(folder / "two", {name.removeprefix("phantom/"): data for name, data in phantom_files.items()})
-    return write_files(
-        folder, {"one.zip": phantom_zip, "three.zip": zip_case(phantom_files, drop=Modality.FLAIR), "notes.txt": b""}
-    )
+    return write_cases(tmp_path / "cases", phantom_zip, phantom_files)
 
 
 def segment(*arguments, **settings):
@@ -187,49 +177,3 @@ def test_the_certificate_of_the_service_is_checked_against_a_file(settings, tls,
         arguments = cases / "two", "--out", tmp_path / "out", "--url", address
         assert segment(*arguments).returncode == 1
         assert segment(*arguments, "--ca-file", authority).returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["missing"], "PATH: expected a zip or a folder, found nothing at "),
-        (["empty"], "PATH: expected images, DICOM files, zips or folders of cases in "),
-        (["cases", "cases/one.zip"], "PATH: expected cases with different names, found one 2 times"),
-        (["cases", "--url", "localhost"], "url: expected an address such as http://127.0.0.1:8000, found localhost"),
-        (
-            ["cases", "--key-file", "missing"],
-            "--key-file: expected a file with an API key, found missing: No such",
-        ),
-        (["cases", "--ca-file", "cases/notes.txt"], "--ca-file: expected certificates (PEM), found cases/notes.txt"),
-        (["cases", "--local", "--url", "http://x"], "--local: expected none of --url, --key-file and --ca-file"),
-        (["cases", "--bids", "--prepared"], "--bids: expected none of --probabilities, --prepared and --output dicom"),
-        (
-            ["cases", "--series", "t3:1"],
-            "argument --series: expected modalities, each once, with numbers, as in t1gd",
-        ),
-    ],
-)
-def test_wrong_arguments_are_status_2(arguments, message, cases, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    result = segment(*arguments, "--out", "out")
-    assert result.returncode == 2
-    assert f"glioserve segment: {message}" in result.stderr.replace("error: ", "")
-    assert cases.is_dir()
-
-
-def test_a_dicom_study_in_folders_of_series_is_one_case(phantom, tmp_path):
-    study = make_study({role: phantom[role] for role in Modality})
-    by_series = {f"study/{number % 2}/{number}": data for number, data in enumerate(list(study.values())[:4])}
-    folder = write_files(tmp_path, by_series)
-    assert [case.name for case in find_cases([folder / "study"], tmp_path / "out").cases] == ["study"]
-
-
-def test_the_folder_of_the_results_is_no_case(cases):
-    (cases / "out").mkdir()
-    assert [case.name for case in find_cases([cases], cases / "out").cases] == ["one", "three", "two"]
-
-
-def test_the_command_has_every_option_of_the_api():
-    arguments = vars(_parser().parse_args(["segment", "case.zip", "--out", "out"]))
-    assert set(SegmentParameters.model_fields) <= set(arguments)

@@ -9,9 +9,11 @@ import httpx2
 
 from glioserve_client import Progress
 from service.app import create_app
+from service.imaging.case import Modality
 from service.networks.model import Model
 from service.settings import Settings
 from support.api import open_answer, post_case
+from support.case_files import zip_case
 from support.known_networks import GatedNetwork, gated_model
 from support.running_service import serve_in_thread, wait_until
 
@@ -57,3 +59,10 @@ class Reports(list[Progress]):
         """Wait until a state is reported, and return the first such progress."""
         wait_until(lambda: any(progress.state == state for progress in self))
         return next(progress for progress in self if progress.state == state)
+
+
+def write_cases(folder: Path, phantom_zip: bytes, phantom_files: dict[str, bytes]) -> Path:
+    """A folder of three cases, the last of which lacks a modality, and of another file."""
+    write_files(folder / "two", {name.removeprefix("phantom/"): data for name, data in phantom_files.items()})
+    incomplete = zip_case(phantom_files, drop=Modality.FLAIR)
+    return write_files(folder, {"one.zip": phantom_zip, "three.zip": incomplete, "notes.txt": b""})
