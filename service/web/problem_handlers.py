@@ -1,7 +1,8 @@
 """Exception handlers that answer every error with an RFC 9457 problem."""
 
+from collections.abc import Mapping
 from http import HTTPMethod, HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +17,8 @@ from service.security.access_control import SCHEME
 from service.web.middleware.request_log import record_of
 
 MEDIA_TYPE = "application/problem+json"
+WRONG_FORMAT = "string_pattern_mismatch"
+EXAMPLES = {"series": "t1gd:7,flair:4", "idempotency-key": "study-17"}  # of parameters with a pattern
 CLIENT_CLOSED_REQUEST = 499  # nginx's status, which appears only in the log
 
 
@@ -43,10 +46,15 @@ async def _handle_known(request: Request, error: Exception) -> Response:
 
 
 async def _handle_invalid_parameter(request: Request, error: Exception) -> Response:
-    faults = (
-        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in cast(RequestValidationError, error).errors()
-    )
+    faults = map(_describe_fault, cast(RequestValidationError, error).errors())
     return render_problem(request, make_problem(INVALID_PARAMETER, "; ".join(faults)))
+
+
+def _describe_fault(fault: Mapping[str, Any]) -> str:
+    """What is wrong with a parameter; an example instead of the regular expression that it does not match."""
+    example = EXAMPLES.get(str(fault["loc"][-1])) if fault.get("type") == WRONG_FORMAT else None
+    reason = f"expected a value such as {example}" if example else fault["msg"]
+    return f"{'.'.join(map(str, fault['loc']))}: {reason}"
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:
