@@ -19,12 +19,18 @@ def main() -> None:
     out = Path(sys.argv[1])
     if not BRATS.is_dir():
         sys.exit("No real cases beside the checkout: give DATA=folder of BraTS cases and SPLIT=split.json.")
-    split = read_split(BRATS / "split.json")
     partial = out.with_name(out.name + ".partial")
-    cases = split["validation"] + split["test"]
-    subprocess.run([sys.executable, BRATS / "unpack", partial, *cases], check=True)
+    unpack_evaluation_cases(partial)
     shutil.copy(BRATS / "split.json", partial)
     partial.rename(out)
+
+
+def unpack_evaluation_cases(out: Path) -> list[str]:
+    """Unpack the validation and test cases into a folder of one folder each, and return their names."""
+    split = read_split(BRATS / "split.json")
+    cases = split["validation"] + split["test"]
+    subprocess.run([sys.executable, BRATS / "unpack", out, *cases], check=True)
+    return cases
 
 
 if __name__ == "__main__":
