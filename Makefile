@@ -20,14 +20,22 @@ BUILD_ARGUMENTS := BASE FLAVOUR PIP_EXTRA_INDEX_URL PIP_INDEX_URL PIP_FIND_LINKS
 ADVISORIES ?= pypi
 MINUTES ?= 12
 PROTOCOL ?= dicom
+PAGE := service/viewer/dist/page.js
 
-.PHONY: help setup serve check test train evaluate accuracy preparation bench performance load fuzz openapi packages archive lock vulnerabilities sbom image image-test
+.PHONY: help setup viewer serve check test train evaluate accuracy preparation bench performance load fuzz openapi packages archive lock vulnerabilities sbom image image-test
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 17
 
-setup: .venv/.installed  ## create .venv with the tested version of every package
+setup: .venv/.installed $(PAGE)  ## create .venv with the tested version of every package; build the page
+
+viewer:  ## build the page in service/viewer/dist, with npm or with Node.js from PyPI
+	service/viewer/build.sh $(PYTHON)
+
+# Without npm's registry the service has no page, but everything else works.
+$(PAGE): $(wildcard service/viewer/*.* service/viewer/src/*)
+	@service/viewer/build.sh $(PYTHON) || echo "The page was not built, see above. The service works without it." >&2
 
 .venv/.installed: pyproject.toml .ci/constraints.txt
 	@echo "Installing into .venv. This takes several minutes."
@@ -117,7 +125,7 @@ sbom: .venv/.supplied  ## write the software bill of materials of the cpu image 
 	cat docker/requirements.txt docker/requirements-cpu.txt | $(BIN)/cyclonedx-py requirements \
 		--pyproject pyproject.toml --output-reproducible --output-file build/sbom.json -
 
-image:  ## build the container image TAG of FLAVOUR (cpu, cu130, cu126) with BUILDER (docker build)
+image: $(PAGE)  ## build the container image TAG of FLAVOUR (cpu, cu130, cu126) with BUILDER (docker build)
 	$(BUILDER) --build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 		--build-arg COMMIT=$$(git rev-parse HEAD) --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
 		$(foreach name,$(BUILD_ARGUMENTS),$(if $($(name)),--build-arg $(name)=$($(name)))) \

@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service.runtime import Runtime
 from service.settings import Settings
-from service.web import case_routes, docs_page, job_routes, operations_routes
+from service.web import case_routes, docs_page, job_routes, operations_routes, page_routes
 from service.web.middleware.body_limit import BodyLimit
 from service.web.middleware.lingering_close import LingeringClose
 from service.web.middleware.request_log import RequestLog
@@ -77,3 +77,5 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
         app.include_router(operations_routes.metrics_router)
     if settings.docs:
         app.include_router(docs_page.router)
+    if settings.page:
+        app.include_router(page_routes.router)

@@ -69,6 +69,7 @@ class Settings(BaseModel):
     )
     metrics: bool = Field(True, description="enables /metrics")
     docs: bool = Field(True, description="enables /docs and /openapi.json")
+    page: bool = Field(True, description="enables the page at / that sends cases and shows their results")
     max_attempts: int = Field(
         2, ge=1, description="a job fails once the service has crashed this many times while working on it"
     )

@@ -18,6 +18,9 @@ BRATS_GRID = Grid((240, 240, 155), np.diag([-1.0, -1.0, 1.0, 1.0]))  # LPS, 1 mm
 # 50 of its slices, cropped to the brain: the whole tumour at a fraction of the work.
 SLAB_GRID = Grid((150, 180, 50), np.array([[-1, 0, 0, -45], [0, -1, 0, -30], [0, 0, 1, 71], [0, 0, 0, 1.0]]))
 
+# The whole brain without most of the air around it: as large as the head itself on a screen, at a third of the work.
+BRAIN_GRID = Grid((140, 172, 140), np.array([[-1, 0, 0, -50], [0, -1, 0, -36], [0, 0, 1, 8], [0, 0, 0, 1.0]]))
+
 SUFFIXES = {Modality.T1: "t1", Modality.T1GD: "t1ce", Modality.T2: "t2", Modality.FLAIR: "flair", GROUND_TRUTH: "seg"}
 
 EDGE_MM = 0.7

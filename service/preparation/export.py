@@ -12,15 +12,18 @@ from service.imaging.volume import Grid, Volume
 from service.preparation.preparation import Preparation
 
 BRAIN_MASK_NAME = "brain_mask.nii.gz"
+GROUND_TRUTH_NAME = "ground_truth.nii.gz"
 IMAGE_NAMES: Mapping[Modality, str] = {modality: f"prepared_{modality.lower()}.nii.gz" for modality in Modality}
 TRANSFORM_NAMES: Mapping[Modality, str] = {modality: f"registration_{modality.lower()}.tfm" for modality in Modality}
 
 
-def prepared_files(case: Case, grid: Grid, header: Grid, preparation: Preparation | None) -> dict[str, bytes]:
+def prepared_files(
+    case: Case, grid: Grid, header: Grid, preparation: Preparation | None, truth: NDArray[np.uint8] | None = None
+) -> dict[str, bytes]:
     """By name: the images of a case whose series are at their place, resampled to a grid, without skull (float32).
 
-    Files carry the affine of `header`. Of a raw case, also the mask of the brain on the grid of the reference, and for
-    each registered series the transform in ITK's text format.
+    Files carry the affine of `header`, and so does the ground truth `truth`, if there is one. Of a raw case, also the
+    mask of the brain on the grid of the reference, and for each registered series the transform in ITK's text format.
     """
     files = {}
     mask = case.brain_mask
@@ -28,6 +31,8 @@ def prepared_files(case: Case, grid: Grid, header: Grid, preparation: Preparatio
     for modality, image in case.images.items():
         voxels = resample(image, grid).astype(np.float32)
         files[IMAGE_NAMES[modality]] = encode_nifti(Volume(voxels * brain, header.affine))
+    if truth is not None:
+        files[GROUND_TRUTH_NAME] = encode_nifti(Volume(truth, header.affine))
     if preparation:
         mask = preparation.brain_mask
         files[BRAIN_MASK_NAME] = encode_nifti(Volume((mask.voxels != 0).astype(np.uint8), mask.affine))

@@ -112,7 +112,7 @@ def prepare(
         findings = replace(check_appearance(case, normalised, model, options), preparation=preparation)
         slices = axial_slices(model, normalised.intensities)
     (role, grid), (_, placed_grid) = label_grid(case, options.grid), label_grid(placed, options.grid)
-    files = prepared_files(placed, placed_grid, grid, preparation) if options.with_prepared else {}
+    files = prepared_files(placed, placed_grid, grid, preparation, truth) if options.with_prepared else {}
     return PreparedCase(InputContext(role, grid, placed_grid, truth, normalised.brain, findings, files), slices)
 
 

@@ -1,0 +1,143 @@
+// One canvas with an image and a label map over it, drawn by NiiVue.
+
+import { NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
+import { element } from "./element.js";
+import { colourTable } from "./labels.js";
+
+const PLANES = {
+  axial: SLICE_TYPE.AXIAL,
+  coronal: SLICE_TYPE.CORONAL,
+  sagittal: SLICE_TYPE.SAGITTAL,
+  all: SLICE_TYPE.MULTIPLANAR,
+  "3d": SLICE_TYPE.RENDER,
+};
+const STEPS = {
+  ArrowLeft: [-1, 0, 0],
+  ArrowRight: [1, 0, 0],
+  ArrowUp: [0, 1, 0],
+  ArrowDown: [0, -1, 0],
+  PageUp: [0, 0, 1],
+  PageDown: [0, 0, -1],
+};
+const OPTIONS = {
+  dragAndDropEnabled: false,
+  logLevel: "error",
+  loadingText: "",
+  backColor: [0, 0, 0, 1], // black in the light theme as well, like a light box: images are read on black
+  crosshairColor: [0.3, 0.8, 1, 0.6],
+  multiplanarShowRender: SHOW_RENDER.ALWAYS,
+  isRadiologicalConvention: true,
+  isColorbar: false,
+  viewModeHotKey: "",
+  clipPlaneHotKey: "",
+  cycleClipPlaneHotKey: "",
+};
+
+const readImage = async (blob, opacity) =>
+  NVImage.loadFromUrl({ url: await blob.arrayBuffer(), name: "image.nii.gz", colormap: "gray", opacity });
+
+export class Viewer {
+  #host;
+  #name;
+  #onMove;
+  #nv = null;
+  #labels = null;
+  #look = { shown: new Set(), opacity: 0.5, plane: "axial" };
+  #blobs = null; // what is shown, kept for a graphics driver that loses it
+
+  constructor(host, name, onMove) {
+    this.#host = host;
+    this.#name = name;
+    this.#onMove = onMove;
+  }
+
+  /** The label map as NiiVue read it: its voxels, shape and affine. */
+  get labelMap() {
+    const { img, hdr } = this.#labels;
+    return { voxels: img, shape: hdr.dims.slice(1, 4), affine: hdr.affine };
+  }
+
+  /** Create the canvas. Throws an Error if the browser has no WebGL 2. */
+  async attach() {
+    const canvas = element("canvas", { tabIndex: 0, role: "application" });
+    canvas.setAttribute("aria-label", `${this.#name}; arrow keys, Page up and Page down move the crosshair`);
+    if (!canvas.getContext("webgl2", { alpha: true, antialias: false })) throw new Error("no WebGL 2");
+    this.#host.replaceChildren(canvas);
+    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+    canvas.addEventListener("webglcontextrestored", () => this.#rebuild());
+    this.#nv = new Niivue(OPTIONS);
+    this.#nv.onLocationChange = (location) => this.#onMove([...location.mm].slice(0, 3));
+    await this.#nv.attachToCanvas(canvas, false); // without multisampling, which slices do not need
+    canvas.addEventListener("keydown", (event) => this.#moveByKey(event), true);
+    this.setPlane(this.#look.plane);
+  }
+
+  /** Show an image (null: none) with a label map over it, both .nii.gz files on one grid. */
+  async show(image, labelMap) {
+    const isNewLabelMap = this.#blobs?.labelMap !== labelMap;
+    this.#blobs = { image, labelMap };
+    if (isNewLabelMap) this.#labels = await readImage(labelMap, this.#look.opacity);
+    const base = await readImage(image ?? labelMap, image ? 1 : 0);
+    this.#labels.setColormapLabel(colourTable(this.#look.shown));
+    // NiiVue's own addVolume and removeVolume would draw once for each of the two.
+    Object.assign(this.#nv, { volumes: [base, this.#labels], back: base, overlays: [this.#labels] });
+    this.#nv.updateGLVolume();
+  }
+
+  /** Show the labels with these values only. */
+  setShown(values) {
+    this.#look.shown = new Set(values);
+    if (!this.#labels) return;
+    this.#labels.setColormapLabel(colourTable(this.#look.shown));
+    this.#nv.updateGLVolume();
+  }
+
+  setOpacity(opacity) {
+    this.#look.opacity = opacity;
+    if (this.#labels) this.#nv.setOpacity(1, opacity);
+  }
+
+  setPlane(plane) {
+    this.#look.plane = plane;
+    this.#nv?.setSliceType(PLANES[plane]);
+  }
+
+  /** Move the crosshair to a place in RAS millimetres, without telling onMove. */
+  moveTo(place) {
+    this.#nv.scene.crosshairPos = this.#nv.mm2frac(place);
+    this.#nv.drawScene();
+  }
+
+  /** The canvas, freshly drawn: its content can be copied in the same task only. */
+  drawn() {
+    this.#nv.drawScene();
+    return this.#host.querySelector("canvas");
+  }
+
+  /** Free the memory of the graphics card. */
+  dispose() {
+    const gl = this.#nv?.gl;
+    this.#nv?.cleanup();
+    gl?.getExtension("WEBGL_lose_context")?.loseContext();
+    this.#nv = this.#labels = this.#blobs = null;
+    this.#host.replaceChildren();
+  }
+
+  #moveByKey(event) {
+    const step = STEPS[event.key];
+    if (!step) return;
+    event.preventDefault();
+    event.stopImmediatePropagation(); // NiiVue's own keys depend on where the mouse is
+    this.#nv.moveCrosshairInVox(...step);
+  }
+
+  async #rebuild() {
+    const { image, labelMap } = this.#blobs;
+    const place = [...this.#nv.scene.crosshairPos];
+    this.#nv.cleanup();
+    this.#blobs = null;
+    await this.attach();
+    this.#nv.scene.crosshairPos = place;
+    await this.show(image, labelMap);
+  }
+}
