@@ -15,7 +15,7 @@ class Options:
     allow_missing: bool = False  # segment a case without all four modalities
     prepare: Literal["auto", "always", "never"] = "auto"  # which cases to prepare
     grid: Literal["t1", "t1gd", "t2", "flair", "working"] | None = None  # of the label map; None: that of T1Gd
-    prepared: bool = False  # also return the prepared images, the brain mask and the transforms
+    prepared: bool = False  # also return the prepared images, the ground truth, the brain mask and the transforms
     series: Mapping[str, int] = field(default_factory=dict)  # SeriesNumbers by modality, such as {"t1gd": 7}
     output: Literal["nifti", "dicom"] = "nifti"  # dicom: also return the result as DICOM objects
 

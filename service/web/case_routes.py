@@ -51,7 +51,9 @@ class SegmentParameters(BaseModel):
         None, description="the grid of the label map: that of an image, by default T1Gd, or the 1 mm working grid"
     )
     prepared: bool = Field(
-        False, description="whether the zip also contains the prepared images, the brain mask and the transforms"
+        False,
+        description="whether the zip also contains the prepared images, the ground truth, the brain mask and the "
+        "transforms",
     )
     series: str | None = Field(
         None,
