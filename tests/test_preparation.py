@@ -128,9 +128,13 @@ def test_prepared_files_show_the_same_place_as_the_reference(raw, model):
     found = segment_raw(raw, model, Options(with_prepared=True))
     assert set(found.prepared_files) == {
         "brain_mask.nii.gz",
+        "ground_truth.nii.gz",
         *(f"prepared_{name}.nii.gz" for name in ("t1", "t1gd", "t2", "flair")),
         *(f"registration_{name}.tfm" for name in ("t1", "t2", "flair")),
     }
+    truth = decode(found.prepared_files["ground_truth.nii.gz"], GROUND_TRUTH)
+    assert truth.grid.coincides(AXIAL)
+    assert (truth.voxels == raw[GROUND_TRUTH].voxels).all()
     brain = raw[BRAIN_MASK].voxels != 0
     phantom = make_phantom(AXIAL)
     for modality in (Modality.T1, Modality.T2, Modality.FLAIR):

@@ -1,4 +1,4 @@
-// Builds the page: one script with its dependencies, the two static files, and the licences of what the script contains.
+// Builds the page: a script with its dependencies, the two static files, and the licences of what the script contains.
 
 import { copyFile, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";

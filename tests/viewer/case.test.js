@@ -10,7 +10,10 @@ test("four images are a complete case, and no file name is sent", async () => {
   const chosen = await openCase([...IMAGES, file("notes.txt")]);
   assert.deepEqual(checkCase(chosen, false), { ready: true, message: "The case is complete." });
   const parts = [...(await formOf(chosen)).entries()];
-  assert.deepEqual(parts.map(([name]) => name), ["t1", "t1ce", "t2", "flair"]);
+  assert.deepEqual(
+    parts.map(([name]) => name),
+    ["t1", "t1ce", "t2", "flair"],
+  );
   assert.ok(parts.every(([, part]) => part.name === "image"));
 });
 

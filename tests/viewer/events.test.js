@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EventParser } from "../../service/viewer/src/events.js";
 
-const STREAM = 'event: running\ndata: {"a":\ndata: 1}\n\n: ping\n\nevent: done\r\ndata: {}\r\n\r\nevent: lost\ndata: {}';
+const STREAM =
+  'event: running\ndata: {"a":\ndata: 1}\n\n: ping\n\nevent: done\r\ndata: {}\r\n\r\nevent: lost\ndata: {}';
 
 test("events are the same in chunks of any size", () => {
   const expected = [

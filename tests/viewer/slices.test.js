@@ -10,7 +10,10 @@ const AFFINE = [
 ];
 
 test("the array axis of a view is found whatever the order of the axes", () => {
-  assert.deepEqual([0, 1, 2].map((world) => arrayAxis(AFFINE, world)), [1, 2, 0]);
+  assert.deepEqual(
+    [0, 1, 2].map((world) => arrayAxis(AFFINE, world)),
+    [1, 2, 0],
+  );
 });
 
 test("voxels and millimetres convert into each other", () => {

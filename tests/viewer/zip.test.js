@@ -7,7 +7,10 @@ import { readEntries, readEntry } from "../../service/viewer/src/zip.js";
 test("stored and deflated entries are read", async () => {
   const blob = new Blob([await readFile(process.env.CASE_ZIP)]);
   const entries = await readEntries(blob);
-  assert.deepEqual(entries.map(({ name }) => name), ["a/stored.txt", "a/deflated.txt"]);
+  assert.deepEqual(
+    entries.map(({ name }) => name),
+    ["a/stored.txt", "a/deflated.txt"],
+  );
   const contents = await Promise.all(entries.map(async (entry) => (await readEntry(blob, entry)).text()));
   assert.deepEqual(contents, ["stored".repeat(100), "deflated".repeat(100)]);
 });

@@ -27,7 +27,8 @@ export async function openCase(files) {
   if (images.some((file) => isPairName(file.name))) {
     throw new CaseError("Put .hdr and .img files into a zip, and choose that: they belong together in pairs.");
   }
-  if (images.length) return { kind: "images", items: images.map((file) => imageOf(file.name, async () => file)), bytes: sizeOf(images) };
+  if (images.length)
+    return { kind: "images", items: images.map((file) => imageOf(file.name, async () => file)), bytes: sizeOf(images) };
   return openStudy(files);
 }
 
@@ -43,7 +44,11 @@ async function openZip(zip) {
     const count = images.length || entries.length;
     return { kind: "zip", files: [zip], items: [], count, isStudy: !images.length, bytes: zip.size };
   }
-  return { kind: "images", items: images.map((entry) => imageOf(entry.name, () => readEntry(zip, entry))), bytes: zip.size };
+  return {
+    kind: "images",
+    items: images.map((entry) => imageOf(entry.name, () => readEntry(zip, entry))),
+    bytes: zip.size,
+  };
 }
 
 const sizeOf = (files) => files.reduce((bytes, file) => bytes + file.size, 0);
@@ -57,8 +62,8 @@ async function openStudy(files) {
   const slices = files.filter((_, index) => areDicom[index]);
   if (!slices.length) {
     throw new CaseError(
-      "None of these files is an image that can be read: expected NIfTI, NRRD, MetaImage or MGH files, DICOM files, or " +
-        "a zip of them.",
+      "None of these files is an image that can be read: expected NIfTI, NRRD, MetaImage or MGH files, DICOM files, " +
+        "or a zip of them.",
     );
   }
   return { kind: "dicom", files: slices, items: [], count: slices.length, isStudy: true, bytes: sizeOf(slices) };

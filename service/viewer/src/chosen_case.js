@@ -36,13 +36,15 @@ export class ChosenCase {
   }
 
   #acceptDrops() {
-    const target = byId("drop");
-    // Anywhere else a drop would make the browser leave the page and open the file.
-    for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
-    target.addEventListener("dragover", () => target.classList.add("over"));
-    target.addEventListener("dragleave", () => target.classList.remove("over"));
-    target.addEventListener("drop", async (event) => {
-      target.classList.remove("over");
+    const mark = byId("drop").classList;
+    addEventListener("dragover", (event) => {
+      event.preventDefault(); // or the browser would leave the page and open the file
+      mark.add("over");
+    });
+    addEventListener("dragleave", () => mark.remove("over"));
+    addEventListener("drop", async (event) => {
+      event.preventDefault();
+      mark.remove("over");
       await this.#open(await filesOfDrop(event.dataTransfer));
     });
   }

@@ -54,6 +54,7 @@ function begin() {
   byId("expiry").textContent = "";
   byId("job").hidden = false;
   byId("cancel").textContent = "Cancel";
+  byId("job-title").focus(); // the button that had the focus may be disabled now
   chosenCase.setBusy(true);
   return work.signal;
 }
@@ -66,7 +67,7 @@ async function runJob(action) {
   } catch (error) {
     if (signal.aborted) return;
     byId("job").hidden = true;
-    resume = () => runJob(action);
+    resume = error.slug === "unauthenticated" ? () => runJob(action) : null;
     showProblem(error);
   }
   if (signal === work.signal) chosenCase.setBusy(false);
@@ -83,6 +84,7 @@ function send(chosen, options) {
     history.replaceState(null, "", location.pathname);
     showStatus("Reading the files", null);
     const form = await formOf(chosen);
+    signal.throwIfAborted();
     const onProgress = (sent, total) =>
       showStatus(sent < total ? `Sending: ${Math.floor((100 * sent) / total)} %` : "Sent; being stored", sent / total);
     const status = await service.submit(pathOf(options), form, { idempotencyKey, onProgress, signal });
