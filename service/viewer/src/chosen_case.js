@@ -17,7 +17,7 @@ export class ChosenCase {
   constructor(events) {
     this.#events = events;
     for (const id of ["files", "folder"]) byId(id).addEventListener("change", (event) => this.#pick(event.target));
-    for (const id of ["allow-missing", "trust-names"]) byId(id).addEventListener("change", () => this.#check());
+    for (const id of ["allow-missing", "trust-names"]) byId(id).addEventListener("change", () => this.#change());
     byId("phantom").addEventListener("click", () => this.#tryPhantom());
     byId("send").addEventListener("click", () => this.#send());
     this.#acceptDrops();
@@ -98,9 +98,15 @@ export class ChosenCase {
     select.value = item.role;
     select.addEventListener("change", () => {
       item.role = select.value;
-      this.#check();
+      this.#change();
     });
     return element("tr", {}, element("th", { scope: "row" }, item.name), element("td", {}, select));
+  }
+
+  /** A case that was changed is another one for the service. */
+  #change() {
+    this.#chosen.idempotencyKey = null;
+    this.#check();
   }
 
   #check() {

@@ -78,7 +78,8 @@ async function fetchPhantom() {
 }
 
 function send(chosen, options) {
-  const idempotencyKey = newIdempotencyKey(); // of this attempt and its repetition with a right API key
+  // One key until the service has accepted the case: if its response was lost, the next attempt finds the same job.
+  chosen.idempotencyKey ??= newIdempotencyKey();
   return runJob(async (signal) => {
     jobId = null;
     history.replaceState(null, "", location.pathname);
@@ -87,7 +88,9 @@ function send(chosen, options) {
     signal.throwIfAborted();
     const onProgress = (sent, total) =>
       showStatus(sent < total ? `Sending: ${Math.floor((100 * sent) / total)} %` : "Sent; being stored", sent / total);
+    const { idempotencyKey } = chosen;
     const status = await service.submit(pathOf(options), form, { idempotencyKey, onProgress, signal });
+    chosen.idempotencyKey = null;
     if (signal.aborted) {
       await removeJob(status.id);
       return;
