@@ -232,6 +232,7 @@ def test_a_running_job_can_be_cancelled(browser, gated_address, gate, case):
         opened.save_picture("running")
         job = opened.page.url.partition("#job=")[2]
         opened.page.click("#cancel")
+        gate.open()  # a job ends after the current batch of slices
         opened.wait_for_text("#case-text", "The service has removed the case")
         assert httpx2.get(f"{gated_address}/jobs/{job}").status_code == 404
         assert "#job" not in opened.page.url
