@@ -66,7 +66,7 @@ def test_the_script_is_compressed_only_for_clients_that_accept_it(client):
 @needs_build
 def test_the_licences_name_all_bundled_packages(client):
     licences = client.get("/page/licences.txt").text
-    for package in ("@niivue/niivue", "gl-matrix", "nifti-reader-js", "fflate"):
+    for package in ("@niivue/niivue", "@zip.js/zip.js", "eventsource-parser", "gl-matrix", "nifti-reader-js", "fflate"):
         assert re.search(rf"^{package} \d", licences, re.MULTILINE)
     assert "BSD 2-Clause License" in licences
 
@@ -136,6 +136,7 @@ def test_the_lock_file_names_no_registry():
     assert "://" not in re.sub(r'"url": "https://[^"]+"', "", (SOURCE / "package-lock.json").read_text())
 
 
+@needs_build
 @pytest.mark.skipif(not shutil.which("node"), reason="Node.js is missing")
 def test_modules_without_a_browser(tmp_path):
     case = tmp_path / "case.zip"

@@ -45,6 +45,7 @@ class Visit:
 
     def save_picture(self, name: str) -> None:
         """Keep a picture of the whole page."""
+        self.page.evaluate("() => scrollTo(0, 0)")  # or the header, which stays in sight, is in the middle
         PICTURES.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { CaseError, checkCase, openCase } from "../../service/viewer/src/case.js";
 import { formOf, pathOf } from "../../service/viewer/src/submission.js";
@@ -8,7 +9,7 @@ const IMAGES = ["t1", "t1ce", "t2", "flair"].map((role) => file(`Smith_${role}.n
 
 test("four images are a complete case, and no file name is sent", async () => {
   const chosen = await openCase([...IMAGES, file("notes.txt")]);
-  assert.deepEqual(checkCase(chosen, false), { ready: true, message: "The case is complete." });
+  assert.deepEqual(checkCase(chosen, false), { ready: true, missing: [], message: "The case is complete." });
   const parts = [...(await formOf(chosen)).entries()];
   assert.deepEqual(
     parts.map(([name]) => name),
@@ -35,6 +36,12 @@ test("a file that is no zip, two zips, and unpacked pairs are refused", async ()
   await assert.rejects(openCase([file("case.zip", "no zip")]), /not a zip/);
   await assert.rejects(openCase([file("a.zip"), file("b.zip")]), CaseError);
   await assert.rejects(openCase([file("t1.hdr"), file("t1.img")]), /pairs/);
+});
+
+test("a zip with a password is refused", async () => {
+  const bytes = await readFile(process.env.CASE_ZIP); // as in zip.test.js
+  bytes[bytes.lastIndexOf("PK\x01\x02") + 8] |= 1; // the flag of the last entry in the directory
+  await assert.rejects(openCase([new File([bytes], "case.zip")]), /password/);
 });
 
 test("the prepared images are always asked for", () => {

@@ -1,7 +1,7 @@
 // The case that is about to be sent: what the chosen files are, and whether they are complete.
 
 import { checkRoles, isImageName, isPairName, roleOf } from "./roles.js";
-import { readEntries, readEntry } from "./zip.js";
+import { readEntries } from "./zip.js";
 
 const ZIP_NAME = /\.zip$/i;
 const DICOM_NAME = /\.(dcm|dicom|ima)$/i;
@@ -33,22 +33,26 @@ export async function openCase(files) {
 }
 
 async function openZip(zip) {
-  let entries;
-  try {
-    entries = await readEntries(zip);
-  } catch (error) {
-    throw new CaseError(`This file is ${error.message}.`);
-  }
+  const entries = await entriesOf(zip);
   const images = entries.filter((entry) => isImageName(entry.name));
   if (!images.length || images.some((entry) => isPairName(entry.name))) {
     const count = images.length || entries.length;
     return { kind: "zip", files: [zip], items: [], count, isStudy: !images.length, bytes: zip.size };
   }
-  return {
-    kind: "images",
-    items: images.map((entry) => imageOf(entry.name, () => readEntry(zip, entry))),
-    bytes: zip.size,
-  };
+  return { kind: "images", items: images.map(({ name, read }) => imageOf(name, read)), bytes: zip.size };
+}
+
+async function entriesOf(zip) {
+  let entries;
+  try {
+    entries = await readEntries(zip);
+  } catch (error) {
+    throw new CaseError(`This file is not a zip that can be read: ${error.message}.`);
+  }
+  if (entries.some((entry) => entry.isEncrypted)) {
+    throw new CaseError("This zip is protected by a password. Zip the case again without one.");
+  }
+  return entries;
 }
 
 const sizeOf = (files) => files.reduce((bytes, file) => bytes + file.size, 0);
@@ -74,15 +78,15 @@ async function isDicom(file) {
   return mark === DICOM_MARK || DICOM_NAME.test(file.name);
 }
 
-/** What is to be done before a case can be sent, and a sentence about it. */
+/** Whether a case can be sent, which modalities are missing (undefined: not known), and a sentence about it. */
 export function checkCase(chosen, allowMissing) {
   if (chosen.kind !== "images") return { ready: true, message: describeStudy(chosen) };
   const { missing, repeated } = checkRoles(chosen.items.map((item) => item.role));
-  if (repeated.length) return { ready: false, message: `Chosen more than once: ${repeated.join(", ")}.` };
-  if (missing.length === 4) return { ready: false, message: "Say what each image is." };
+  if (repeated.length) return { ready: false, missing, message: `Chosen more than once: ${repeated.join(", ")}.` };
+  if (missing.length === 4) return { ready: false, missing, message: "Say what each image is." };
   if (missing.length && !allowMissing) return { ready: false, missing, message: `Missing: ${missing.join(", ")}.` };
   if (missing.length) return { ready: true, missing, message: `To be segmented without ${missing.join(" and ")}.` };
-  return { ready: true, message: "The case is complete." };
+  return { ready: true, missing, message: "The case is complete." };
 }
 
 function describeStudy(chosen) {

@@ -28,10 +28,18 @@ export class ChosenCase {
     byId("case-text").textContent = text;
   }
 
+  /** Forget the case, because its result is there. */
+  clear() {
+    this.#chosen = null;
+    byId("chosen").hidden = true;
+    this.say("");
+  }
+
   /** While a case is being sent or segmented, no other one can be sent. */
   setBusy(isBusy) {
     this.#isBusy = isBusy;
     byId("phantom").disabled = isBusy;
+    byId("chosen").hidden = isBusy || !this.#chosen;
     this.#check();
   }
 
@@ -87,7 +95,7 @@ export class ChosenCase {
 
   #showRoles() {
     const { items, kind } = this.#chosen;
-    byId("roles").hidden = !items.length;
+    byId("roles").hidden = byId("roles-note").hidden = !items.length;
     byId("zip-note").hidden = kind !== "zip";
     byId("roles").tBodies[0].replaceChildren(...items.map((item) => this.#roleRow(item)));
   }
@@ -111,7 +119,8 @@ export class ChosenCase {
 
   #check() {
     if (!this.#chosen) return;
-    const { ready, message } = checkCase(this.#chosen, byId("allow-missing").checked);
+    const { ready, message, missing } = checkCase(this.#chosen, byId("allow-missing").checked);
+    byId("missing").hidden = missing?.length === 0; // of a study it is not known
     const isTooLarge = this.#chosen.bytes > this.maxBytes;
     byId("send").disabled = this.#isBusy || !ready || isTooLarge;
     this.say(isTooLarge ? `Too large: the service takes ${this.maxBytes / 2 ** 20} MiB at most.` : message);

@@ -20,6 +20,7 @@ export class Images {
     byId("labels").append(...LABELS.map(labelControl));
     byId("labels").addEventListener("change", () => this.#each((viewer) => viewer.setShown(shownLabels())));
     byId("opacity").addEventListener("input", () => this.#each((viewer) => viewer.setOpacity(opacity())));
+    byId("crosshair").addEventListener("change", () => this.#each((viewer) => viewer.setCrosshair(hasCrosshair())));
     byId("planes").addEventListener("change", () => this.#changePlane());
     byId("modalities").addEventListener("change", () => this.#showNext());
     byId("sources").addEventListener("change", () => this.#showNext());
@@ -85,6 +86,7 @@ export class Images {
     viewer.setShown(shownLabels());
     viewer.setOpacity(opacity());
     viewer.setPlane(chosen("plane"));
+    viewer.setCrosshair(hasCrosshair());
     await viewer.attach();
     this.#viewers.set(source, viewer);
     return viewer;
@@ -148,6 +150,7 @@ export class Images {
 
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`)?.value ?? "";
 const opacity = () => Number(byId("opacity").value);
+const hasCrosshair = () => byId("crosshair").checked;
 const shownLabels = () => new Set([...document.querySelectorAll("#labels input:checked")].map(({ value }) => +value));
 
 function labelControl({ value, name, rgb }) {

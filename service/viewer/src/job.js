@@ -2,6 +2,7 @@
 
 import { readEvents } from "./events.js";
 import { ServiceProblem } from "./problems.js";
+import { describeStage } from "./stages.js";
 
 const RETRY_MS = 2000;
 const MAX_RETRIES = 30;
@@ -35,18 +36,6 @@ async function* eventsOf(service, id, signal) {
   }
 }
 
-const STAGES = {
-  decode: "reading the images",
-  prepare: "registering the series and outlining the brain",
-  normalise: "normalising",
-  predict_wt: "finding the whole tumour",
-  predict_tc: "finding the tumour core",
-  predict_et: "finding the enhancing tumour",
-  resample: "resampling to the grid of the scan",
-  measure: "measuring",
-  encode: "encoding",
-};
-
 /** The status of a job as {text, fraction}; the fraction is null if it is unknown. */
 export function describeStatus(status) {
   if (status.state === "waiting") {
@@ -56,7 +45,7 @@ export function describeStatus(status) {
   const networks = Object.values(status.slices);
   const total = networks.reduce((sum, network) => sum + network.total, 0);
   const done = networks.reduce((sum, network) => sum + network.done, 0);
-  const stage = STAGES[status.stage] ?? status.stage ?? "starting";
+  const stage = status.stage ? describeStage(status.stage) : "starting";
   return { text: `Running: ${stage}${remaining(status)}`, fraction: total ? done / total : null };
 }
 

@@ -28,6 +28,7 @@ function showProblem(error) {
   byId("problem-detail").textContent = detail;
   byId("problem-advice").textContent = advice;
   byId("problem").hidden = false;
+  byId("problem").scrollIntoView({ block: "nearest" });
   if (error instanceof ServiceProblem && error.slug === "unauthenticated") askForKey("");
 }
 
@@ -64,6 +65,7 @@ async function runJob(action) {
   const signal = begin();
   try {
     await action(signal);
+    chosenCase.clear();
   } catch (error) {
     if (signal.aborted) return;
     byId("job").hidden = true;

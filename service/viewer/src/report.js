@@ -2,6 +2,7 @@
 
 import { element } from "./element.js";
 import { REGION_NAMES } from "./labels.js";
+import { describeStage } from "./stages.js";
 
 const SCORES = [
   ["Dice", (scores) => scores.dice.toFixed(3)],
@@ -36,14 +37,14 @@ function renderList(title, lines) {
 }
 
 function renderRegions(regions) {
-  const hasScores = Object.values(regions).some((region) => region.scores);
-  const columns = ["Region", "Volume (ml)", "Estimated Dice", ...(hasScores ? SCORES.map(([name]) => name) : [])];
-  const rows = Object.entries(regions).map(([region, entry]) => [
-    `${REGION_NAMES[region]} (${region})`,
-    entry.volume_ml.toFixed(1),
-    describeQuality(entry.quality),
-    ...(hasScores ? SCORES.map(([, format]) => (entry.scores ? format(entry.scores) : "none")) : []),
-  ]);
+  const entries = Object.values(regions);
+  const hasScores = entries.some((entry) => entry.scores);
+  const rows = [
+    ["Volume (ml)", ...entries.map((entry) => entry.volume_ml.toFixed(1))],
+    ["Estimated Dice", ...entries.map((entry) => describeQuality(entry.quality))],
+    ...(hasScores ? SCORES.map(([name, format]) => [name, ...entries.map(({ scores }) => format(scores))]) : []),
+  ];
+  const columns = ["Measure", ...Object.keys(regions).map((region) => REGION_NAMES[region])];
   const note = hasScores
     ? "Estimated Dice: how good the region probably is, without the ground truth. The other scores compare it with it."
     : "Estimated Dice: how good the region probably is, with the interval that contains the true value in most cases.";
@@ -65,7 +66,7 @@ function renderDetails(report) {
     ["Weights", `${model.name}, version ${model.version}`],
     ["Computed on", `${computation.device}, ${computation.precision}`],
   ];
-  const times = Object.entries(report.timings_ms).map(([stage, ms]) => [stage, (ms / 1000).toFixed(2)]);
+  const times = Object.entries(report.timings_ms).map(([stage, ms]) => [describeStage(stage), (ms / 1000).toFixed(2)]);
   return element(
     "details",
     {},

@@ -1,14 +1,13 @@
 // The result of a job: a zip with the label map, the report and the prepared images.
 
 import { MODALITIES } from "./roles.js";
-import { readEntries, readEntry } from "./zip.js";
+import { readEntries } from "./zip.js";
 
 /** The result of a job that is done. Throws ServiceProblem. */
 export async function fetchResult(service, id) {
   const response = await service.request(`jobs/${id}/result`, { headers: { Accept: "application/zip" } });
-  const archive = await response.blob();
-  const entries = new Map((await readEntries(archive)).map((entry) => [entry.name, entry]));
-  const read = async (name) => (entries.has(name) ? readEntry(archive, entries.get(name)) : null);
+  const entries = new Map((await readEntries(await response.blob())).map((entry) => [entry.name, entry]));
+  const read = async (name) => entries.get(name)?.read() ?? null;
   const images = new Map();
   for (const modality of MODALITIES) {
     const image = await read(`prepared_${modality.toLowerCase()}.nii.gz`);

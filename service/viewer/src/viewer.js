@@ -11,6 +11,7 @@ const PLANES = {
   all: SLICE_TYPE.MULTIPLANAR,
   "3d": SLICE_TYPE.RENDER,
 };
+const CROSSHAIR_MM = 0.4;
 const STEPS = {
   ArrowLeft: [-1, 0, 0],
   ArrowRight: [1, 0, 0],
@@ -25,6 +26,8 @@ const OPTIONS = {
   loadingText: "",
   backColor: [0, 0, 0, 1], // black in the light theme as well, like a light box: images are read on black
   crosshairColor: [0.3, 0.8, 1, 0.6],
+  crosshairWidthUnit: "mm",
+  crosshairGap: 8, // mm: what it points at stays visible
   multiplanarShowRender: SHOW_RENDER.ALWAYS,
   isRadiologicalConvention: true,
   isColorbar: false,
@@ -42,7 +45,7 @@ export class Viewer {
   #onMove;
   #nv = null;
   #labels = null;
-  #look = { shown: new Set(), opacity: 0.5, plane: "axial" };
+  #look = { shown: new Set(), opacity: 0.5, plane: "axial", crosshairMm: CROSSHAIR_MM };
   #blobs = null; // what is shown, kept for a graphics driver that loses it
 
   constructor(host, name, onMove) {
@@ -69,6 +72,7 @@ export class Viewer {
     this.#nv.onLocationChange = (location) => this.#onMove([...location.mm].slice(0, 3));
     await this.#nv.attachToCanvas(canvas, false); // without multisampling, which slices do not need
     canvas.addEventListener("keydown", (event) => this.#moveByKey(event), true);
+    this.#nv.setCrosshairWidth(this.#look.crosshairMm);
     this.setPlane(this.#look.plane);
   }
 
@@ -100,6 +104,11 @@ export class Viewer {
   setPlane(plane) {
     this.#look.plane = plane;
     this.#nv?.setSliceType(PLANES[plane]);
+  }
+
+  setCrosshair(isShown) {
+    this.#look.crosshairMm = isShown ? CROSSHAIR_MM : 0;
+    this.#nv?.setCrosshairWidth(this.#look.crosshairMm);
   }
 
   /** Move the crosshair to a place in RAS millimetres, without telling onMove. */
