@@ -31,6 +31,20 @@ WHETHER IN CONTRACT, STRICT LIABILITY, OR TORT (INCLUDING NEGLIGENCE OR OTHERWIS
 THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
 `;
 
+// NiiVue computes the gradient of an image at every change, which takes longer than the rest of the drawing on a computer
+// without GPU. Only the shading of its 3D view would use it, and that is off (gradientAmount 0).
+const withoutGradient = {
+  name: "without-gradient",
+  setup(build) {
+    build.onLoad({ filter: /@niivue.niivue.build.niivue.index\.js$/ }, async ({ path }) => {
+      const source = await readFile(path, "utf8");
+      const [before, after] = source.split("function gradientGL(params) {");
+      if (!after) throw new Error("This version of NiiVue has no gradientGL: see whether withoutGradient is still needed");
+      return { contents: `${before}function gradientGL(params) {\n  return params.gradientTexture;${after}` };
+    });
+  },
+};
+
 async function bundle() {
   const result = await build({
     entryPoints: ["src/page.js"],
@@ -39,6 +53,7 @@ async function bundle() {
     format: "esm",
     minify: true,
     target: "es2022",
+    plugins: [withoutGradient],
     alias: { zarrita: "./src/zarr_stub.js" },
     legalComments: "none", // licences.txt has the whole texts
     metafile: true,

@@ -28,9 +28,13 @@ export class Images {
     byId("largest").addEventListener("click", () => this.#moveToLargest());
   }
 
+  /** Set up the viewer of a result that is still being computed, which takes half a second. Errors occur in open. */
+  prepare() {
+    this.#showing = this.#showing.then(() => this.#add("prediction")).catch(() => {});
+  }
+
   /** Show the images of a result. Throws an Error if the browser cannot. */
   async open(result) {
-    this.close();
     this.#result = result;
     fillChoice("modalities", "modality", [...result.images.keys()], FIRST_CHOICE);
     byId("no-images").hidden = result.images.size > 0;
@@ -63,7 +67,7 @@ export class Images {
   }
 
   async #show(result) {
-    const image = result.images.get(chosen("modality")) ?? null;
+    const image = (await result.images.get(chosen("modality"))?.read()) ?? null;
     const sources = result.groundTruth ? chosen("source").split(" ") : ["prediction"];
     for (const source of [...this.#viewers.keys()].filter((source) => !sources.includes(source))) this.#remove(source);
     for (const source of sources) {
@@ -87,15 +91,20 @@ export class Images {
     viewer.setOpacity(opacity());
     viewer.setPlane(chosen("plane"));
     viewer.setCrosshair(hasCrosshair());
-    await viewer.attach();
     this.#viewers.set(source, viewer);
+    try {
+      await viewer.attach();
+    } catch (error) {
+      this.#remove(source);
+      throw error;
+    }
     return viewer;
   }
 
   #remove(source) {
-    this.#viewers.get(source).dispose();
+    this.#viewers.get(source)?.dispose();
     this.#viewers.delete(source);
-    byId(`viewer-${source}`).remove();
+    byId(`viewer-${source}`)?.remove();
   }
 
   /** The crosshair of one viewer moved: move the others. */

@@ -45,8 +45,8 @@ export function describeStatus(status) {
   const networks = Object.values(status.slices);
   const total = networks.reduce((sum, network) => sum + network.total, 0);
   const done = networks.reduce((sum, network) => sum + network.done, 0);
-  const stage = status.stage ? describeStage(status.stage) : "starting";
-  return { text: `Running: ${stage}${remaining(status)}`, fraction: total ? done / total : null };
+  const stage = status.stage ? `: ${describeStage(status.stage)}` : "";
+  return { text: `Running${stage}${remaining(status)}`, fraction: total ? done / total : null };
 }
 
 function remaining({ estimated_remaining_s: seconds }) {

@@ -107,6 +107,7 @@ async function openJob(id, signal) {
   byId("job-link").href = `#job=${id}`;
   byId("job-link").hidden = false;
   showStatus("Looking for the job", null);
+  images.prepare();
   for await (const status of followJob(service, id, signal)) {
     const { text, fraction } = describeStatus(status);
     showStatus(text, fraction);

@@ -8,14 +8,10 @@ export async function fetchResult(service, id) {
   const response = await service.request(`jobs/${id}/result`, { headers: { Accept: "application/zip" } });
   const entries = new Map((await readEntries(await response.blob())).map((entry) => [entry.name, entry]));
   const read = async (name) => entries.get(name)?.read() ?? null;
-  const images = new Map();
-  for (const modality of MODALITIES) {
-    const image = await read(`prepared_${modality.toLowerCase()}.nii.gz`);
-    if (image) images.set(modality, image);
-  }
+  const images = MODALITIES.map((modality) => [modality, entries.get(`prepared_${modality.toLowerCase()}.nii.gz`)]);
   const reportFile = await read("report.json");
   return {
-    images,
+    images: new Map(images.filter(([, entry]) => entry)), // read when they are shown
     labelMap: await read("segmentation.nii.gz"),
     groundTruth: await read("ground_truth.nii.gz"),
     reportFile,

@@ -1,8 +1,11 @@
 // One canvas with an image and a label map over it, drawn by NiiVue.
 
+import { NIFTI1 } from "nifti-reader-js";
 import { NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
+import { boxOf, crop, unite } from "./crop.js";
 import { element } from "./element.js";
 import { colourTable } from "./labels.js";
+import { readNifti } from "./nifti.js";
 
 const PLANES = {
   axial: SLICE_TYPE.AXIAL,
@@ -36,15 +39,22 @@ const OPTIONS = {
   cycleClipPlaneHotKey: "",
 };
 
-const readImage = async (blob, opacity) =>
-  NVImage.loadFromUrl({ url: await blob.arrayBuffer(), name: "image.nii.gz", colormap: "gray", opacity });
+/** An image {voxels, shape, affine} for NiiVue. */
+function imageOf({ voxels, shape, affine }, opacity) {
+  const spacing = [0, 1, 2].map((axis) => Math.hypot(...affine.slice(0, 3).map((row) => row[axis])));
+  const datatype = voxels instanceof Uint8Array ? NIFTI1.TYPE_UINT8 : NIFTI1.TYPE_FLOAT32;
+  const file = NVImage.createNiftiArray(shape, spacing, affine.flat(), datatype, voxels);
+  return NVImage.loadFromUrl({ url: file.buffer, name: "image.nii", colormap: "gray", opacity });
+}
 
 export class Viewer {
   #host;
   #name;
   #onMove;
   #nv = null;
-  #labels = null;
+  #labelMap = null; // {voxels, shape, affine}
+  #labels = null; // the same for NiiVue
+  #box = null; // of what is shown; it only grows, so that all modalities are shown alike
   #look = { shown: new Set(), opacity: 0.5, plane: "axial", crosshairMm: CROSSHAIR_MM };
   #blobs = null; // what is shown, kept for a graphics driver that loses it
 
@@ -54,10 +64,9 @@ export class Viewer {
     this.#onMove = onMove;
   }
 
-  /** The label map as NiiVue read it: its voxels, shape and affine. */
+  /** The label map {voxels, shape, affine}. */
   get labelMap() {
-    const { img, hdr } = this.#labels;
-    return { voxels: img, shape: hdr.dims.slice(1, 4), affine: hdr.affine };
+    return this.#labelMap;
   }
 
   /** Create the canvas. Throws an Error if the browser has no WebGL 2. */
@@ -80,8 +89,14 @@ export class Viewer {
   async show(image, labelMap) {
     const isNewLabelMap = this.#blobs?.labelMap !== labelMap;
     this.#blobs = { image, labelMap };
-    if (isNewLabelMap) this.#labels = await readImage(labelMap, this.#look.opacity);
-    const base = await readImage(image ?? labelMap, image ? 1 : 0);
+    if (isNewLabelMap) {
+      this.#labelMap = await readNifti(labelMap);
+      this.#box = boxOf(this.#labelMap);
+    }
+    const whole = image ? await readNifti(image) : this.#labelMap;
+    this.#box = unite(this.#box, boxOf(whole));
+    const base = await this.#cropImage(whole, image ? 1 : 0);
+    if (isNewLabelMap) this.#labels = await this.#cropImage(this.#labelMap, this.#look.opacity);
     this.#labels.setColormapLabel(colourTable(this.#look.shown));
     // NiiVue's own addVolume and removeVolume would draw once for each of the two.
     Object.assign(this.#nv, { volumes: [base, this.#labels], back: base, overlays: [this.#labels] });
@@ -93,12 +108,14 @@ export class Viewer {
     this.#look.shown = new Set(values);
     if (!this.#labels) return;
     this.#labels.setColormapLabel(colourTable(this.#look.shown));
-    this.#nv.updateGLVolume();
+    this.#redrawLabels();
   }
 
   setOpacity(opacity) {
     this.#look.opacity = opacity;
-    if (this.#labels) this.#nv.setOpacity(1, opacity);
+    if (!this.#labels) return;
+    this.#labels.opacity = opacity;
+    this.#redrawLabels();
   }
 
   setPlane(plane) {
@@ -128,8 +145,19 @@ export class Viewer {
     const gl = this.#nv?.gl;
     this.#nv?.cleanup();
     gl?.getExtension("WEBGL_lose_context")?.loseContext();
-    this.#nv = this.#labels = this.#blobs = null;
+    this.#nv = this.#labels = this.#labelMap = this.#blobs = null;
     this.#host.replaceChildren();
+  }
+
+  /** What is in the box, for NiiVue. */
+  #cropImage(image, opacity) {
+    return imageOf(this.#box ? crop(image, this.#box) : image, opacity);
+  }
+
+  /** NiiVue's own setOpacity and updateGLVolume would compute the image under the labels anew, which takes longer. */
+  #redrawLabels() {
+    this.#nv.refreshLayers(this.#labels, 1);
+    this.#nv.drawScene();
   }
 
   #moveByKey(event) {
