@@ -99,11 +99,12 @@ fuzz: .venv/.fuzzing  ## fuzz the file decoders and the HTTP server for MINUTES 
 build/brats: | setup
 	PYTHONPATH=tests $(BIN)/python -m support.real_cases $@
 
-bench: setup  ## benchmark a case, malicious uploads and augmentation; fail if a limit is exceeded
+bench: setup  ## benchmark a case, malicious uploads, augmentation and the page; fail if a limit is exceeded
 	mkdir -p build
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.service build/bench.json
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.malicious_uploads
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.augmentation
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.page
 
 openapi: setup  ## write openapi/openapi.json
 	$(BIN)/glioserve openapi openapi/openapi.json
