@@ -129,7 +129,7 @@ def test_the_page_advises_on_known_problems_only():
     table = re.search(r"ADVICE = \{(.*?)\n\}", script, re.DOTALL)[1]
     advised = set(re.findall(r"^  \"?([\w-]+)\"?: \"", table, re.MULTILINE))
     assert advised
-    assert advised <= {kind.slug for kind in PROBLEM_TYPES.values()} | {"internal"}
+    assert advised <= {kind.slug for kind in PROBLEM_TYPES.values()} | {"internal", "connection"}
 
 
 def test_the_lock_file_names_no_registry():

@@ -122,7 +122,7 @@ def test_the_picture_shows_the_labels_in_their_colours(opened, case):
     with opened.page.expect_download() as saved:
         opened.page.click("#save-picture")
     picture = Image.open(saved.value.path()).convert("RGB")
-    view = picture.crop((0, 0, picture.width, picture.height - 44))
+    view = picture.crop((0, 0, picture.width, picture.height - 80))
     colours = {colour for count, colour in view.getcolors(2**24) if count > 50}
     for expected in ((213, 94, 0), (0, 158, 115), (240, 228, 66)):
         assert any(max(abs(a - b) for a, b in zip(expected, found, strict=True)) < 12 for found in colours)
@@ -245,8 +245,53 @@ def test_a_link_finds_the_job_again(opened, case):
     opened.wait_for_result()
     assert "Whole tumour" in opened.text("#report")
     assert opened.page.locator("#modalities input").count() == 4
+    opened.page.once("dialog", lambda dialog: dialog.accept())
     opened.page.click("#cancel")  # it deletes the result now
     opened.wait_for_text("#case-text", "The service has removed the case")
+
+
+def test_a_case_that_is_chosen_while_another_one_runs_is_kept(browser, gated_address, gate, case, loose_files):
+    with visit(browser, gated_address) as opened:
+        opened.open()
+        send(opened, case)
+        gate.wait_for_forward_pass()
+        opened.page.set_input_files("#files", loose_files)
+        opened.wait_for_text("#case-text", "It can be sent when the current case has ended.")
+        gate.open()
+        opened.wait_for_result()
+        assert opened.text("#result-title") == "Result of case"
+        assert opened.text("#case-text") == "Missing: FLAIR."
+
+
+def test_the_synthetic_case_does_not_replace_a_case_that_is_chosen_meanwhile(opened, case):
+    held = []
+    opened.page.route("**/phantom.zip", held.append)
+    with opened.page.expect_request("**/phantom.zip"):
+        opened.page.click("#phantom")
+    opened.page.set_input_files("#files", case)
+    opened.wait_for_text("#case-text", "The case is complete.")
+    held[0].continue_()
+    opened.page.wait_for_selector("#phantom:enabled")
+    assert opened.text("#case-text") == "The case is complete."
+    assert opened.page.is_hidden("#job")
+
+
+def test_a_result_is_fetched_again_if_the_service_restarts(opened, case):
+    not_ready = {"type": "urn:glioserve:problem:not-ready", "title": "Not ready", "status": 503, "detail": ""}
+    opened.page.route("**/result", lambda route: route.fulfill(status=503, json=not_ready), times=1)
+    send(opened, case)
+    opened.wait_for_text("#job-text", "The service does not answer; trying again")
+    opened.wait_for_result()
+
+
+def test_a_problem_is_in_sight(opened, phantom_files, tmp_path):
+    swapped = {name.replace("_t1.", "_x.").replace("_t2.", "_t1."): data for name, data in phantom_files.items()}
+    (tmp_path / "swapped.zip").write_bytes(zip_files({n.replace("_x.", "_t2."): data for n, data in swapped.items()}))
+    opened.page.set_viewport_size({"width": 1280, "height": 720})
+    send(opened, tmp_path / "swapped.zip")
+    opened.wait_for_text("#problem-advice", "tick")
+    box = opened.page.locator("#problem").bounding_box()
+    assert 0 <= box["y"] <= 720 - box["height"]
 
 
 def test_a_link_to_an_unknown_job_is_a_clear_problem(browser, address):

@@ -5,6 +5,7 @@ import { readEntries } from "./zip.js";
 
 const ZIP_NAME = /\.zip$/i;
 const DICOM_NAME = /\.(dcm|dicom|ima)$/i;
+const DOCUMENT_NAME = /\.(pdf|docx?|xlsx?|csv|tsv|txt|md|html?|xml|json|jpe?g|png|gif|bmp|tiff?)$/i;
 const DICOM_MARK = "DICM";
 const DICOM_MARK_AT = 128;
 
@@ -12,7 +13,7 @@ const DICOM_MARK_AT = 128;
 export class CaseError extends Error {}
 
 /**
- * What chosen files are: {kind, items, files, bytes}.
+ * What chosen files are: {kind, name, items, files, bytes}.
  *
  * kind "images": `items` are the images {name, role, read}; `read` returns a Blob. The roles may be changed.
  * kind "zip": the zip in `files` is sent as it is: a DICOM study, or .hdr and .img pairs. kind "dicom": the files of a
@@ -21,38 +22,52 @@ export class CaseError extends Error {}
 export async function openCase(files) {
   if (!files.length) throw new CaseError("There is no file in what you chose.");
   const zips = files.filter((file) => ZIP_NAME.test(file.name));
-  if (zips.length && files.length > 1) throw new CaseError("Choose either one zip, or the files of one case.");
+  if (zips.length && files.length > 1) throw new CaseError("Choose one zip, or the files of one case. Send several cases one after the other.");
   if (zips.length) return openZip(zips[0]);
   const images = files.filter((file) => isImageName(file.name));
   if (images.some((file) => isPairName(file.name))) {
     throw new CaseError("Put .hdr and .img files into a zip, and choose that: they belong together in pairs.");
   }
   if (images.length)
-    return { kind: "images", items: images.map((file) => imageOf(file.name, async () => file)), bytes: sizeOf(images) };
+    return {
+      kind: "images",
+      name: nameOf(images),
+      items: images.map((file) => imageOf(file.name, async () => file)),
+      bytes: sizeOf(images),
+    };
   return openStudy(files);
 }
 
 async function openZip(zip) {
   const entries = await entriesOf(zip);
+  const name = zip.name.replace(ZIP_NAME, "");
   const images = entries.filter((entry) => isImageName(entry.name));
   if (!images.length || images.some((entry) => isPairName(entry.name))) {
     const count = images.length || entries.length;
-    return { kind: "zip", files: [zip], items: [], count, isStudy: !images.length, bytes: zip.size };
+    return { kind: "zip", name, files: [zip], items: [], count, isStudy: !images.length, bytes: zip.size };
   }
-  return { kind: "images", items: images.map(({ name, read }) => imageOf(name, read)), bytes: zip.size };
+  return { kind: "images", name, items: images.map((entry) => imageOf(entry.name, entry.read)), bytes: zip.size };
 }
 
 async function entriesOf(zip) {
   let entries;
   try {
     entries = await readEntries(zip);
-  } catch (error) {
-    throw new CaseError(`This file is not a zip that can be read: ${error.message}.`);
+  } catch {
+    throw new CaseError("This file is not a zip, or is incomplete or damaged.");
   }
   if (entries.some((entry) => entry.isEncrypted)) {
     throw new CaseError("This zip is protected by a password. Zip the case again without one.");
   }
+  if (entries.every((entry) => DOCUMENT_NAME.test(entry.name))) throw new CaseError("There are no images in this zip.");
   return entries;
+}
+
+/** What files are called together: their folder, or the first of them. */
+function nameOf(files) {
+  const [folder, ...inside] = (files[0].webkitRelativePath ?? "").split("/");
+  if (inside.length) return folder;
+  return files.length === 1 ? files[0].name : `${files[0].name} and ${files.length - 1} others`;
 }
 
 const sizeOf = (files) => files.reduce((bytes, file) => bytes + file.size, 0);
@@ -70,7 +85,7 @@ async function openStudy(files) {
         "or a zip of them.",
     );
   }
-  return { kind: "dicom", files: slices, items: [], count: slices.length, isStudy: true, bytes: sizeOf(slices) };
+  return { kind: "dicom", name: nameOf(slices), files: slices, items: [], count: slices.length, isStudy: true, bytes: sizeOf(slices) };
 }
 
 async function isDicom(file) {
@@ -83,7 +98,7 @@ export function checkCase(chosen, allowMissing) {
   if (chosen.kind !== "images") return { ready: true, message: describeStudy(chosen) };
   const { missing, repeated } = checkRoles(chosen.items.map((item) => item.role));
   if (repeated.length) return { ready: false, missing, message: `Chosen more than once: ${repeated.join(", ")}.` };
-  if (missing.length === 4) return { ready: false, missing, message: "Say what each image is." };
+  if (missing.length === 4) return { ready: false, missing, message: "Choose in the list what each image is." };
   if (missing.length && !allowMissing) return { ready: false, missing, message: `Missing: ${missing.join(", ")}.` };
   if (missing.length) return { ready: true, missing, message: `To be segmented without ${missing.join(" and ")}.` };
   return { ready: true, missing, message: "The case is complete." };

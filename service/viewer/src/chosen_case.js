@@ -10,6 +10,7 @@ const NOT_USED = "not used";
 export class ChosenCase {
   maxBytes = Infinity;
   #chosen = null;
+  #choices = 0; // how often something was chosen
   #isBusy = false;
   #events;
 
@@ -28,8 +29,9 @@ export class ChosenCase {
     byId("case-text").textContent = text;
   }
 
-  /** Forget the case, because its result is there. */
-  clear() {
+  /** Forget a case, because its result is there. */
+  clear(sent) {
+    if (this.#chosen !== sent) return;
     this.#chosen = null;
     byId("chosen").hidden = true;
     this.say("");
@@ -40,7 +42,8 @@ export class ChosenCase {
     this.#isBusy = isBusy;
     byId("phantom").disabled = isBusy;
     byId("chosen").hidden = isBusy || !this.#chosen;
-    this.#check();
+    if (isBusy) this.say("");
+    else this.#check();
   }
 
   #acceptDrops() {
@@ -66,18 +69,22 @@ export class ChosenCase {
   async #tryPhantom() {
     this.say("The service is making the synthetic case.");
     byId("phantom").disabled = true;
+    const choice = (this.#choices += 1);
     try {
       const zip = await this.#events.fetchPhantom();
-      await this.#open([new File([zip], "synthetic.zip")]);
+      if (choice !== this.#choices) return; // a case was chosen meanwhile
+      await this.#open([new File([zip], "the synthetic case.zip")]);
       this.#send();
     } catch (error) {
       this.say("");
-      byId("phantom").disabled = false;
-      this.#events.onProblem(error);
+      this.#events.onProblem(error, () => this.#tryPhantom());
+    } finally {
+      byId("phantom").disabled = this.#isBusy;
     }
   }
 
   async #open(files) {
+    this.#choices += 1;
     this.#chosen = null;
     byId("problem").hidden = true;
     byId("allow-missing").checked = byId("trust-names").checked = false;
@@ -123,7 +130,8 @@ export class ChosenCase {
     byId("missing").hidden = missing?.length === 0; // of a study it is not known
     const isTooLarge = this.#chosen.bytes > this.maxBytes;
     byId("send").disabled = this.#isBusy || !ready || isTooLarge;
-    this.say(isTooLarge ? `Too large: the service takes ${this.maxBytes / 2 ** 20} MiB at most.` : message);
+    if (this.#isBusy) this.say(`${message} It can be sent when the current case has ended.`);
+    else this.say(isTooLarge ? `Too large: the service takes ${this.maxBytes / 2 ** 20} MiB at most.` : message);
   }
 
   #send() {

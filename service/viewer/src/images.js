@@ -53,7 +53,9 @@ export class Images {
 
   /** A PNG of what is shown. */
   picture() {
-    return drawPicture([...this.#viewers.values()], shownLabels());
+    const slice = chosen("plane") === "3d" ? "" : `, ${byId("slice-text").textContent.toLowerCase()}`;
+    const description = `${chosen("modality") || "Label map"}, ${chosen("plane")}${slice}`;
+    return drawPicture([...this.#viewers.values()], shownLabels(), description);
   }
 
   #each(change) {
@@ -124,6 +126,7 @@ export class Images {
   }
 
   #fitSlider() {
+    byId("slice").disabled = byId("largest").disabled = chosen("plane") === "3d";
     byId("slice").max = this.#grid.shape[this.#axis] - 1;
     this.#updateSlider();
   }

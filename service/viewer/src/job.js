@@ -1,38 +1,47 @@
 // Following a job until it ends, across broken connections and restarts of the service.
 
 import { readEvents } from "./events.js";
-import { ServiceProblem } from "./problems.js";
 import { describeStage } from "./stages.js";
 
 const RETRY_MS = 2000;
-const MAX_RETRIES = 30;
+const MAX_RETRIES = 150; // five minutes: restarting takes less
 const RETRIED = ["connection", "not-ready", "rate-limited"];
 
 export const hasEnded = (status) => status.state === "done" || status.state === "failed";
 
-/** The status of a job whenever it changes; the last one has ended. Throws ServiceProblem. */
-export async function* followJob(service, id, signal) {
-  for (let retries = 0; retries <= MAX_RETRIES; retries += 1) {
+/** Repeat a request while the service does not answer, and call onRetry before each repetition. */
+export async function repeat(request, signal, onRetry) {
+  for (let retries = 0; ; retries += 1) {
     try {
-      for await (const status of eventsOf(service, id, signal)) {
-        retries = 0;
-        yield status;
-        if (hasEnded(status)) return;
-      }
+      return await request();
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof ServiceProblem && !RETRIED.includes(error.slug)) throw error;
-      if (retries === MAX_RETRIES) throw error;
+      if (!RETRIED.includes(error.slug) || retries === MAX_RETRIES) throw error;
     }
+    onRetry();
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     signal.throwIfAborted();
   }
 }
 
-async function* eventsOf(service, id, signal) {
-  const response = await service.request(`jobs/${id}/events`, { signal });
-  for await (const { event, data } of readEvents(response)) {
-    if (event !== "interrupted") yield JSON.parse(data);
+/** The status of a job whenever it changes; the last one has ended. Throws ServiceProblem. */
+export async function* followJob(service, id, signal, onRetry) {
+  for (;;) {
+    const response = await repeat(() => service.request(`jobs/${id}/events`, { signal }), signal, onRetry);
+    try {
+      for await (const { event, data } of readEvents(response)) {
+        if (event === "interrupted") break;
+        const status = JSON.parse(data);
+        yield status;
+        if (hasEnded(status)) return;
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof TypeError)) throw error; // how a connection that breaks is reported
+    }
+    onRetry();
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    signal.throwIfAborted();
   }
 }
 

@@ -1,35 +1,37 @@
-// A picture of what the viewers show, with what the colours mean and what the picture may be used for.
+// A picture of what the viewers show, with what it is, what the colours mean and what the picture may be used for.
 
 import { LABELS } from "./labels.js";
 
-const CAPTION_PIXELS = 44;
+const LINE_PIXELS = 20; // at one device pixel for each CSS pixel
+const LINES = 4;
 const NOTICE = "GlioServe: not a medical device; research use only";
 
-/** Viewers side by side as a PNG, with a caption. */
-export function drawPicture(viewers, shown) {
+/** Viewers side by side as a PNG, with a caption that contains the description. */
+export function drawPicture(viewers, shown, description) {
   const canvases = viewers.map((viewer) => viewer.drawn());
+  const line = LINE_PIXELS * devicePixelRatio;
   const picture = document.createElement("canvas");
   picture.width = canvases.reduce((width, canvas) => width + canvas.width, 0);
-  picture.height = canvases[0].height + CAPTION_PIXELS;
+  picture.height = canvases[0].height + LINES * line;
   const context = picture.getContext("2d");
   context.fillRect(0, 0, picture.width, picture.height);
+  context.font = `${0.7 * line}px sans-serif`;
+  const write = (text, left, row, colour) => {
+    context.fillStyle = colour;
+    context.fillText(text, left, canvases[0].height + (row - 0.25) * line);
+  };
   let left = 0;
-  for (const canvas of canvases) {
+  canvases.forEach((canvas, index) => {
     context.drawImage(canvas, left, 0);
+    write(viewers[index].name, left + 8, 1, "white");
     left += canvas.width;
-  }
-  drawCaption(context, canvases[0].height, shown);
-  return new Promise((resolve) => picture.toBlob(resolve, "image/png"));
-}
-
-function drawCaption(context, top, shown) {
-  context.font = "14px sans-serif";
-  let left = 8;
+  });
+  left = 8;
   for (const { name, rgb } of LABELS.filter(({ value }) => shown.has(value))) {
-    context.fillStyle = `rgb(${rgb.join()})`;
-    context.fillText(name, left, top + 17);
-    left += context.measureText(name).width + 16;
+    write(name, left, 2, `rgb(${rgb.join()})`);
+    left += context.measureText(name).width + line;
   }
-  context.fillStyle = "white";
-  context.fillText(NOTICE, 8, top + 37);
+  write(description, 8, 3, "white");
+  write(NOTICE, 8, 4, "white");
+  return new Promise((resolve) => picture.toBlob(resolve, "image/png"));
 }

@@ -12,7 +12,8 @@ const ADVICE = {
   "job-not-found": "Send the case again: results are kept for a limited time, and only for the key that sent them.",
   "stalled-upload": "Send it again over a better connection.",
   "too-large": "Send only the images of one case.",
-  modalities: "Check what each file is, in the list of files, and send the case again.",
+  modalities:
+    "Check what each file is. If the names are right, tick “Segment even if an image looks like another modality”.",
   geometry: "Correct or leave out the image that the message names.",
   intensities: "Check that image; its conversion probably failed.",
   labels: "Leave out the ground truth, or convert its labels.",
@@ -23,6 +24,7 @@ const ADVICE = {
   "spool-full": "Ask the administrator of the service to free disk space.",
   crash: "Export the case to NIfTI again, and tell the administrator of the service.",
   "lost-file": "Send the case again.",
+  connection: "Reload the page when the service runs again.",
   internal: "Send the case again; if that fails too, tell the administrator of the service.",
 };
 
@@ -52,7 +54,7 @@ export function describeProblem(error) {
   if (!(error instanceof ServiceProblem)) {
     return { title: "The page failed", detail: String(error?.message ?? error), advice: "Reload the page." };
   }
-  const wait = error.retryAfterS ? ` The service suggests to wait ${formatSeconds(error.retryAfterS)}.` : "";
+  const wait = error.retryAfterS ? ` The service suggests waiting ${formatSeconds(error.retryAfterS)}.` : "";
   return { title: error.title, detail: error.message, advice: (ADVICE[error.slug] ?? "") + wait };
 }
 

@@ -16,7 +16,7 @@ export function renderReport(report) {
   return [
     renderReview(report),
     renderList("Warnings", report.warnings),
-    renderRegions(report.regions),
+    renderRegions(report),
     renderDetails(report),
   ].filter(Boolean);
 }
@@ -36,7 +36,7 @@ function renderList(title, lines) {
   return element("div", {}, element("h3", {}, title), element("ul", {}, ...items));
 }
 
-function renderRegions(regions) {
+function renderRegions({ regions, input: { missing_modalities: missing } }) {
   const entries = Object.values(regions);
   const hasScores = entries.some((entry) => entry.scores);
   const rows = [
@@ -45,10 +45,14 @@ function renderRegions(regions) {
     ...(hasScores ? SCORES.map(([name, format]) => [name, ...entries.map(({ scores }) => format(scores))]) : []),
   ];
   const columns = ["Measure", ...Object.keys(regions).map((region) => REGION_NAMES[region])];
-  const note = hasScores
-    ? "Estimated Dice: how good the region probably is, without the ground truth. The other scores compare it with it."
-    : "Estimated Dice: how good the region probably is, with the interval that contains the true value in most cases.";
+  const note = noteOf(hasScores, missing);
   return element("div", {}, renderTable("Regions", columns, rows), element("p", { className: "note" }, note));
+}
+
+function noteOf(hasScores, missing) {
+  if (missing.length) return "Estimated Dice: the mean of cases that lack the same modality, not an estimate for this one.";
+  if (!hasScores) return "Estimated Dice: how good the region probably is; in brackets, the range that is likely.";
+  return "Estimated Dice: how good the region probably is, without the ground truth. The rows below compare it with that.";
 }
 
 function describeQuality(quality) {

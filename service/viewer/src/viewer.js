@@ -34,6 +34,7 @@ const OPTIONS = {
   multiplanarShowRender: SHOW_RENDER.ALWAYS,
   isRadiologicalConvention: true,
   isColorbar: false,
+  isOrientCube: true, // which side is which in 3D
   viewModeHotKey: "",
   clipPlaneHotKey: "",
   cycleClipPlaneHotKey: "",
@@ -62,6 +63,10 @@ export class Viewer {
     this.#host = host;
     this.#name = name;
     this.#onMove = onMove;
+  }
+
+  get name() {
+    return this.#name;
   }
 
   /** The label map {voxels, shape, affine}. */
