@@ -4,7 +4,8 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BufferedReader, RawIOBase
 from pathlib import Path
@@ -26,8 +27,7 @@ MAX_READ_BYTES = (
 
 LOCAL_HEADER_BYTES = 30  # before an entry's name and data
 ENCRYPTED_FLAGS = 0x01 | 0x40 | 0x2000  # data encryption, strong encryption, encrypted central directory
-ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:")
-NESTED = re.compile(r"\.(zip|7z|rar|tar|tgz|bz2|xz|zst|(?<!\.nii\.)(?<!\.hdr\.)(?<!\.img\.)gz)$", re.IGNORECASE)
+OUTSIDE = re.compile(r"[A-Za-z]:|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)  # a drive, or a way out of the archive
 
 READ_ERRORS = (
     BadZipFile,
@@ -56,27 +56,32 @@ def open_upload(folder: Path, max_unpacked_mib: int) -> Iterator[Mapping[str, Bi
 def open_zip(file: BinaryIO, max_unpacked_mib: int) -> Iterator["ZipFiles"]:
     """The files in a zip, by name.
 
-    Raises BrokenArchiveError, also while a file is read; UnsafeArchiveError; and TooLargeError, also when a file is
-    opened.
+    Raises BrokenArchiveError, also while a file is read; UnsafeArchiveError when a file is opened; and TooLargeError.
     """
     with ExitStack() as stack:
         with _broken_archive_errors():
             archive = stack.enter_context(ZipFile(cast(IO[bytes], _ShortReads(file))))
-        yield ZipFiles(archive, _checked_entries(archive), max_unpacked_mib)
+        if (count := len(archive.infolist())) > MAX_ENTRIES:
+            raise TooLargeError(f"Archive: expected at most {MAX_ENTRIES} entries, found {count}.")
+        yield ZipFiles(archive, max_unpacked_mib)
 
 
 class ZipFiles(Mapping[str, BinaryIO]):
-    """The files in a zip by name. Each is opened when it is accessed; others are never unpacked."""
+    """The files in a zip by name. Each is checked and opened when it is accessed; others are neither."""
 
-    def __init__(self, archive: ZipFile, entries: list[ZipInfo], max_unpacked_mib: int) -> None:
+    def __init__(self, archive: ZipFile, max_unpacked_mib: int) -> None:
         self._archive, self._max_unpacked_mib = archive, max_unpacked_mib
-        self._entries = {entry.filename: entry for entry in entries if not entry.filename.endswith("/")}
+        entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
+        self._entries = {entry.filename: entry for entry in entries}
+        self._counts = Counter(entry.filename for entry in entries)
+        self._overlapping = _overlapping_entries(archive.infolist())
         self._opened: set[str] = set()
         self._opened_bytes = 0
 
     def __getitem__(self, name: str) -> BinaryIO:
         entry = self._entries[name]
         if name not in self._opened:
+            self._check(entry)
             self._opened.add(name)
             self._opened_bytes += entry.file_size
             self._check_size(entry.file_size)
@@ -88,6 +93,13 @@ class ZipFiles(Mapping[str, BinaryIO]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def _check(self, entry: ZipInfo) -> None:
+        _check_entry(entry)
+        if self._counts[entry.filename] > 1:
+            raise UnsafeArchiveError("Archive: expected unique entry names, found a duplicate.")
+        if entry.filename in self._overlapping:
+            raise UnsafeArchiveError("Archive: expected entries at separate offsets, found two that overlap.")
 
     def _check_size(self, declared: int) -> None:
         """Reject too large a size, of one entry or in total. An entry is never unpacked beyond its declared size."""
@@ -143,31 +155,28 @@ class _EntryReader(RawIOBase):
             return self._entry.seek(offset, whence)
 
 
-def _checked_entries(archive: ZipFile) -> list[ZipInfo]:
-    entries = archive.infolist()
-    if len(entries) > MAX_ENTRIES:
-        raise TooLargeError(f"Archive: expected at most {MAX_ENTRIES} entries, found {len(entries)}.")
-    if len({entry.filename for entry in entries}) < len(entries):
-        raise UnsafeArchiveError("Archive: expected unique entry names, found a duplicate.")
-    for entry in entries:
-        _check_entry(entry)
+def _overlapping_entries(entries: Sequence[ZipInfo]) -> set[str]:
+    """Names of the entries that share bytes with another one."""
     by_offset = sorted(entries, key=lambda entry: entry.header_offset)
-    ends = [entry.header_offset + LOCAL_HEADER_BYTES + entry.compress_size for entry in by_offset]
-    if any(end > entry.header_offset for end, entry in zip(ends, by_offset[1:], strict=False)):
-        raise UnsafeArchiveError("Archive: expected entries at separate offsets, found two that overlap.")
-    return entries
+    found: set[str] = set()
+    reached, last = 0, ""
+    for entry in by_offset:
+        if entry.header_offset < reached:
+            found |= {last, entry.filename}
+        end = entry.header_offset + LOCAL_HEADER_BYTES + entry.compress_size
+        if end > reached:
+            reached, last = end, entry.filename
+    return found
 
 
 def _check_entry(entry: ZipInfo) -> None:
     name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
     if len(name) > MAX_NAME_CHARACTERS:
         raise TooLargeError(f"Archive: expected names of at most {MAX_NAME_CHARACTERS} characters, found {len(name)}.")
-    if ABSOLUTE.match(name) or ".." in re.split(r"[/\\]", name):
+    if OUTSIDE.match(name):
         raise UnsafeArchiveError("Archive: expected relative paths, found one that leads out of the archive.")
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise UnsafeArchiveError("Archive: expected files and folders, found a link or a device.")
-    if NESTED.search(name):
-        raise UnsafeArchiveError("Archive: expected images, found an archive within the archive.")
     if entry.flag_bits & ENCRYPTED_FLAGS:
         raise BrokenArchiveError("Archive: expected no password, found an encrypted entry.")
     if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # zipfile decompresses others without a limit

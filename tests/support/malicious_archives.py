@@ -21,11 +21,29 @@ def with_entry(entry: ZipInfo, data: bytes = b"") -> bytes:
     return body.getvalue()
 
 
-def with_symbolic_link() -> bytes:
-    """A valid case with a symbolic link."""
-    entry = ZipInfo("link")
+def make_link(name: str) -> ZipInfo:
+    """An entry that is a symbolic link."""
+    entry = ZipInfo(name)
     entry.create_system, entry.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
-    return with_entry(entry, b"/etc/passwd")
+    return entry
+
+
+def compressed_by(name: str, method: int) -> ZipInfo:
+    """An entry that is compressed by some method."""
+    entry = ZipInfo(name)
+    entry.compress_type = method
+    return entry
+
+
+def with_image(entry: ZipInfo, data: bytes = b"") -> bytes:
+    """A case whose T2 is this entry."""
+    body = BytesIO()
+    with ZipFile(body, "w") as archive:
+        for name, content in make_case_files().items():
+            if name != "t2.nii":
+                archive.writestr(name, content)
+        archive.writestr(entry, data or make_nifti())
+    return body.getvalue()
 
 
 def patch_central_directory(body: bytes, offset: int, form: str, value: int, entry: int = 0) -> bytes:
@@ -104,19 +122,17 @@ ARCHIVES: Mapping[str, MaliciousUpload] = {
     "version too new": MaliciousUpload(with_directory_field(6, "<H", 64), 400, "broken-archive", "whole zip"),
     "patched data flag": MaliciousUpload(with_directory_field(8, "<H", 0x20), 400, "broken-archive", "whole zip"),
     "path traversal": MaliciousUpload(
-        lambda: with_entry(ZipInfo("a/../../t1.nii")), 400, "unsafe-archive", "leads out"
+        lambda: with_image(ZipInfo("a/../../t2.nii")), 400, "unsafe-archive", "leads out"
     ),
     "path traversal by backslashes": MaliciousUpload(
-        lambda: with_entry(ZipInfo("a\\..\\..\\t1")), 400, "unsafe-archive", "leads out"
+        lambda: with_image(ZipInfo("a\\..\\..\\t2.nii")), 400, "unsafe-archive", "leads out"
     ),
-    "absolute path": MaliciousUpload(lambda: with_entry(ZipInfo("/etc/passwd")), 400, "unsafe-archive", "leads out"),
-    "drive letter": MaliciousUpload(lambda: with_entry(ZipInfo("C:x")), 400, "unsafe-archive", "leads out"),
-    "symbolic link": MaliciousUpload(with_symbolic_link, 400, "unsafe-archive", "link"),
+    "drive letter": MaliciousUpload(lambda: with_image(ZipInfo("C:\\t2.nii")), 400, "unsafe-archive", "leads out"),
+    "symbolic link": MaliciousUpload(
+        lambda: with_image(make_link("t2.nii"), b"/etc/passwd"), 400, "unsafe-archive", "link"
+    ),
     "nested zip": MaliciousUpload(
-        lambda: with_entry(ZipInfo("a/more.ZIP")), 400, "unsafe-archive", "within the archive"
-    ),
-    "nested gzip": MaliciousUpload(
-        lambda: with_entry(ZipInfo("more.tar.gz")), 400, "unsafe-archive", "within the archive"
+        lambda: with_image(ZipInfo("t2.nii"), make_zip(make_case_files())), 400, "malformed-image", "another format"
     ),
     "duplicate names": MaliciousUpload(make_duplicate_names, 400, "unsafe-archive", "unique entry names"),
     "overlapping entries": MaliciousUpload(make_overlapping_entries, 400, "unsafe-archive", "overlap"),
@@ -124,7 +140,9 @@ ARCHIVES: Mapping[str, MaliciousUpload] = {
         lambda: make_zip({str(number): b"" for number in range(10_001)}), 413, "too-large", "10000 entries, found 10001"
     ),
     "huge central directory": MaliciousUpload(make_huge_central_directory, 413, "too-large", "10000 entries"),
-    "long name": MaliciousUpload(lambda: with_entry(ZipInfo("x" * 501)), 413, "too-large", "500 characters, found 501"),
+    "long name": MaliciousUpload(
+        lambda: with_image(ZipInfo(f"{'x' * 494}/t2.nii")), 413, "too-large", "500 characters, found 501"
+    ),
     "false size": MaliciousUpload(with_directory_field(24, "<I", FALSE_SIZE), 413, "too-large", "images of at most"),
     "false zip64 size": MaliciousUpload(make_false_zip64_size, 413, "too-large", "images of at most"),
     "zip bomb": MaliciousUpload(make_zip_bomb, 413, "too-large", "MiB unpacked, found 256"),
