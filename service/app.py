@@ -14,6 +14,7 @@ from service.web import case_routes, docs_page, job_routes, operations_routes, p
 from service.web.middleware.body_limit import BodyLimit
 from service.web.middleware.lingering_close import LingeringClose
 from service.web.middleware.request_log import RequestLog
+from service.web.middleware.request_target import RequestTarget
 from service.web.openapi import without_authentication
 from service.web.problem_handlers import add_problem_handlers
 
@@ -52,6 +53,7 @@ def _middleware(runtime: Runtime) -> list[Middleware]:
     """All middleware, outermost first."""
     settings = runtime.settings
     middleware = [
+        Middleware(RequestTarget),
         Middleware(LingeringClose),
         Middleware(RequestLog, metrics=runtime.metrics, audit_log=runtime.audit_log),
         Middleware(BodyLimit, max_mib=settings.max_upload_mib),

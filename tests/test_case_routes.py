@@ -94,8 +94,10 @@ def test_every_form_of_upload_gives_the_same_mask(client, phantom_files, phantom
         client.post("/segment", files=parts, headers=ACCEPT_MASK),
         client.post("/segment", content=phantom_zip, headers=ACCEPT_MASK | {"Content-Type": "application/zip"}),
         post_case(client, phantom_zip, **ACCEPT_MASK),
+        client.post("/segment", content=phantom_zip, headers=ACCEPT_MASK),  # without a type, which its bytes tell
+        client.post("/segment", content=phantom_zip, headers=ACCEPT_MASK | {"Content-Type": "application/x-zip"}),
     ]
-    assert [response.content == expected for response in responses] == [True] * 3
+    assert [response.content == expected for response in responses] == [True] * 5
 
 
 def test_a_json_answer_is_the_report_without_the_mask(client, phantom_zip, report):

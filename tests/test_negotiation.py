@@ -10,6 +10,8 @@ from service.web.negotiation import GZIP, JSON, ZIP, choose_media_type
         ("*/*", ZIP),
         ("", ZIP),
         ("application/*", ZIP),
+        ("application/octet-stream", ZIP),
+        ("application/x-zip-compressed", ZIP),
         ("application/json", JSON),
         ("Application/GZIP", GZIP),
         ("text/html, application/json;q=0.9, */*;q=0.1", JSON),

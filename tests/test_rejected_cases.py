@@ -49,6 +49,12 @@ def test_an_image_with_too_many_voxels_is_413(client, phantom_files):
     read_problem(post_case(client, body), 413, "too-large")
 
 
+def test_a_compressed_body_is_415(client, phantom_zip):
+    headers = {"Content-Type": "application/zip", "Content-Encoding": "gzip"}
+    response = client.post("/segment", content=phantom_zip, headers=headers)
+    assert "Content-Encoding: expected none, found gzip" in read_problem(response, 415, "media-type")
+
+
 def test_an_unsupported_content_type_is_415(client):
     response = client.post("/segment", content=b"{}", headers={"Content-Type": "application/json"})
     assert "found application/json" in read_problem(response, 415, "media-type")

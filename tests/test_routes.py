@@ -1,7 +1,10 @@
 """Paths, methods, repeated headers and parameters, the probes and /models."""
 
+import json
+
 import pytest
 from support.api import read_problem
+from support.running_service import connect
 
 
 def test_unknown_paths_and_methods_are_answered_with_problems(client):
@@ -25,8 +28,28 @@ def test_get_routes_support_head(path, client):
     assert client.head(path).status_code == 200
 
 
-def test_a_trailing_slash_is_404(client, phantom_zip):
-    assert client.post("/segment/", files={"file": phantom_zip}, follow_redirects=False).status_code == 404
+@pytest.mark.parametrize("path", ["/segment/", "http://testserver/segment"], ids=["slash", "absolute form"])
+def test_other_forms_of_a_path_are_accepted_without_a_redirect(path, address, phantom_zip):
+    with connect(address) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: LocalHost.\r\nContent-Length: {len(phantom_zip)}\r\n\r\n"
+        connection.sendall(head.encode() + phantom_zip)
+        assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def test_options_lists_the_allowed_methods(client):
+    response = client.options("/segment")
+    assert (response.status_code, response.headers["Allow"], response.content) == (204, "POST", b"")
+
+
+def test_malformed_http_is_a_problem(address):
+    with connect(address) as connection:
+        connection.sendall(b"Good morning\r\n\r\n")
+        response = b""
+        while piece := connection.recv(10_000):
+            response += piece
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == 400
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_connection_is_kept_open_while_its_request_is_processed(address, phant
 
 
 INVALID_CHUNKED_REQUEST = (
-    b"POST /segment HTTP/1.1\r\nHost: [::1]\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"
+    b"POST /segment HTTP/1.1\r\nHost: [::1]\r\nContent-Encoding: br\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"
 )
 
 

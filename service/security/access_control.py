@@ -65,7 +65,7 @@ class AccessControl:
         Browsers send the Origin header; other clients do not. In a DNS rebinding attack, a page reaches this machine
         through a host name of its own that resolves to a loopback address.
         """
-        is_cross_origin = origin is not None and not origin.endswith(f"://{host}")
+        is_cross_origin = origin is not None and not origin.lower().endswith(f"://{host.lower()}")
         if is_cross_origin and origin not in self._origins and "*" not in self._origins:
             raise ForbiddenError("Origin: expected this service, or one of GLIOSERVE_CORS_ORIGINS, found another.")
         if self._is_loopback_only and not is_loopback(_without_port(host)):
@@ -76,5 +76,5 @@ class AccessControl:
 
 
 def _without_port(host: str) -> str:
-    """The name or address in a Host header (RFC 9110, section 7.2)."""
-    return re.sub(r":\d*$", "", host).strip("[]")
+    """The name or address in a Host header (RFC 9110, section 7.2), in lower case and without the dot of the root."""
+    return re.sub(r":\d*$", "", host).strip("[]").lower().removesuffix(".")

@@ -6,34 +6,44 @@ from contextlib import contextmanager
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.errors import UploadError
+from service.errors import UnsupportedMediaTypeError, UploadError
 from service.imaging.names import ROLE_OF_SUFFIX, role_of, suffix_of
 from service.intake.archive import ZIP_NAME
 from service.jobs.case_files import CaseFiles
 from service.jobs.study_zip import StudyZip
 
+ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/octet-stream")
 DICOM_NAME = "dicom"  # the name of every part that is a file of a DICOM study
-UNKNOWN_NAME = "another name"  # replaces a part's name in messages: it may be a patient's
+ZIP_START = b"PK"
+MAX_PREAMBLE_BYTES = 2**16  # text before the first boundary (RFC 2046, section 5.1.1)
 
 
 class ZipReader:
-    """A body that is one zip."""
+    """A body that is one zip. A body of another media type is accepted as well if it begins like a zip."""
 
-    def __init__(self, files: CaseFiles) -> None:
-        self._files = files
+    def __init__(self, files: CaseFiles, media_type: str) -> None:
+        self._files, self._media_type = files, media_type
         self._has_begun = False
 
     def write(self, chunk: bytes) -> None:
-        """Process the next chunk of the body."""
+        """Process the next chunk of the body. Raises UnsupportedMediaTypeError."""
         if not self._has_begun:
+            self._check_type(chunk)
             self._files.begin(ZIP_NAME)
         self._has_begun = True
         self._files.append(ZIP_NAME, chunk)
 
     def end(self) -> None:
-        """Process the end of the body. Raises UploadError if the body was empty."""
+        """Process the end of the body. Raises UploadError or UnsupportedMediaTypeError if the body was empty."""
         if not self._has_begun:
+            self._check_type(b"")
             raise UploadError("Body: expected a zip, found nothing.")
+
+    def _check_type(self, start: bytes) -> None:
+        if self._media_type not in ZIP_TYPES and not start.startswith(ZIP_START):
+            raise UnsupportedMediaTypeError(
+                f"Content-Type: expected application/zip or multipart/form-data, found {self._media_type or 'none'}."
+            )
 
 
 class MultipartReader:
@@ -43,6 +53,9 @@ class MultipartReader:
         self._files = files
         self._names: list[str] = []  # from a closed set, as they appear in messages and file names
         self._study: StudyZip | None = None
+        self._preamble: bytes | None = b""  # what has arrived before the first boundary; None once that was found
+        self._boundary = b"--" + boundary
+        self._is_ignored = False  # whether the current part is not of the case
         self._header_name, self._header_value, self._disposition = bytearray(), bytearray(), bytearray()
         self._data = bytearray()
         self._is_complete = False
@@ -65,7 +78,7 @@ class MultipartReader:
     def write(self, chunk: bytes) -> None:
         """Process the next chunk of the body. Raises UploadError."""
         with _upload_errors():
-            self._parser.write(chunk)
+            self._parser.write(self._without_preamble(chunk))
         if self._data:
             self._flush()
 
@@ -78,6 +91,18 @@ class MultipartReader:
         if self._study:
             self._study.end()
 
+    def _without_preamble(self, chunk: bytes) -> bytes:
+        if self._preamble is None:
+            return chunk
+        self._preamble += chunk
+        start = 0 if self._preamble.startswith(self._boundary) else self._preamble.find(b"\n" + self._boundary) + 1
+        if start == 0 and not self._preamble.startswith(self._boundary):
+            if len(self._preamble) > MAX_PREAMBLE_BYTES:
+                raise FormParserError
+            return b""
+        body, self._preamble = self._preamble[start:], None
+        return body
+
     def _begin_header(self) -> None:
         self._header_name.clear()
         self._header_value.clear()
@@ -88,8 +113,13 @@ class MultipartReader:
 
     def _begin_file(self) -> None:
         _, options = parse_options_header(self._disposition.decode("latin-1"))
-        name = _known_name(options.get(b"name", b"").decode("utf-8", "replace"))
-        if b"filename" not in options:
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        is_file = b"filename" in self._disposition.lower()  # `filename*` is not among the options
+        self._is_ignored = not is_file and not (name in (ZIP_NAME, DICOM_NAME) or role_of(name))
+        if self._is_ignored:
+            return
+        name = _file_name(name, options.get(b"filename", b"").decode("utf-8", "replace"))
+        if not is_file:
             name += " (a value, not a file)"
         if not (name == DICOM_NAME and self._study):
             self._names.append(name)
@@ -103,15 +133,15 @@ class MultipartReader:
 
     def _flush(self) -> None:
         """Write the buffered data of the current file; called at the end of each part and of each chunk."""
-        if self._study:
+        if self._study and not self._is_ignored:
             self._study.append(bytes(self._data))
-        else:
+        elif not self._is_ignored:
             self._files.append(self._names[-1], bytes(self._data))
         self._data.clear()
 
     def _end_file(self) -> None:
         self._flush()
-        if self._study:
+        if self._study and not self._is_ignored:
             self._study.end_entry()
 
     def _complete(self) -> None:
@@ -127,9 +157,14 @@ def _upload_errors() -> Iterator[None]:
         raise UploadError("Multipart body: expected parts between boundaries, found something else.") from error
 
 
-def _known_name(name: str) -> str:
-    """The name of a part, or the suffix of a modality's name; UNKNOWN_NAME for any part that is not expected."""
-    return name if name in (ZIP_NAME, DICOM_NAME) else suffix_of(name) if role_of(name) else UNKNOWN_NAME
+def _file_name(part_name: str, file_name: str) -> str:
+    """What the file of a part is called: by the role that its name, or else its file name, ends in; otherwise a zip.
+
+    Neither name is kept: both may contain the name of a patient.
+    """
+    if part_name == DICOM_NAME:
+        return DICOM_NAME
+    return next((suffix_of(name) for name in (part_name, file_name) if role_of(name)), ZIP_NAME)
 
 
 def _can_form_a_case(names: list[str]) -> bool:

@@ -9,6 +9,7 @@ from service.jobs.result import JobResult
 
 ZIP, JSON, GZIP = "application/zip", "application/json", "application/gzip"
 MEDIA_TYPES = (ZIP, JSON, GZIP)  # in the order of the service's preference
+ALIASES = {"application/octet-stream": ZIP, "application/x-zip-compressed": ZIP, "application/x-gzip": GZIP}
 
 
 def choose_media_type(accept: str) -> str:
@@ -50,7 +51,8 @@ def _qualities(accept: str) -> Mapping[str, float]:
         media_range, *parameters = (word.strip() for word in part.split(";"))
         given = [word.removeprefix("q=") for word in parameters if word.startswith("q=")]
         try:
-            qualities[media_range] = float(given[0]) if given else 1.0
+            quality = float(given[0]) if given else 1.0
         except ValueError:
-            qualities[media_range] = 0.0
+            quality = 0.0
+        qualities[ALIASES.get(media_range, media_range)] = quality
     return qualities

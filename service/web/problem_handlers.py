@@ -65,6 +65,8 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
     headers = raised.headers
     if raised.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"Allow": ", ".join(_allowed_methods(request))}
+        if request.method == HTTPMethod.OPTIONS:
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
     return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
 
 

@@ -6,6 +6,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any, cast
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -33,6 +34,13 @@ HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
 ]
+MALFORMED_HTTP = b"""{"type": "about:blank", "title": "Bad Request", "status": 400, "detail": \
+"Request: expected valid HTTP with a head of at most 64 KiB, found something else or a longer head."}"""
+MALFORMED_HTTP_HEADERS = [
+    (b"Content-Type", b"application/problem+json"),
+    (b"Content-Length", str(len(MALFORMED_HTTP)).encode()),
+    (b"Connection", b"close"),
+]
 TLS_HEADERS = [("Strict-Transport-Security", "max-age=31536000")]
 
 
@@ -44,7 +52,7 @@ class Protocol(H11Protocol):
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # undocumented attribute of asyncio's transports
         super().connection_made(transport)
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text is replaced by a problem
         """Answer malformed HTTP; discard the app's response if the app is already processing the request."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
@@ -52,7 +60,13 @@ class Protocol(H11Protocol):
             if self.cycle.response_started:
                 self.transport.close()
                 return
-        super().send_400_response(msg)
+        for event in (
+            h11.Response(status_code=400, headers=MALFORMED_HTTP_HEADERS, reason=b"Bad Request"),
+            h11.Data(data=MALFORMED_HTTP),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -113,6 +127,7 @@ def _state(connection: H11Protocol) -> ConnectionState:
 
 def _options(settings: Settings) -> dict[str, Any]:
     return {
+        "loop": "asyncio",  # Protocol sets an attribute that uvloop's transports lack
         "http": Protocol,
         "ws": "none",
         "access_log": False,

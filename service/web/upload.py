@@ -14,7 +14,6 @@ from service.settings import MIB, Settings
 from service.web.middleware.body_limit import content_length
 from service.web.multipart import MultipartReader, ZipReader
 
-ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/octet-stream")
 MIN_BYTES_PER_SECOND = 2**14  # on average; a slower upload would occupy a place in the queue for too long
 CHUNK_BYTES = 2**18  # of the body in memory
 
@@ -26,6 +25,8 @@ async def receive_upload(request: Request, spool: Spool, job_id: str, settings: 
     and ClientDisconnect.
     """
     files = CaseFiles(spool, job_id)
+    if (encoding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+        raise UnsupportedMediaTypeError(f"Content-Encoding: expected none, found {encoding[:20]}. Zips are compressed.")
     reader = _reader(request.headers.get("content-type", ""), files)
     announced_bytes = content_length(request.headers)
     if announced_bytes <= settings.max_upload_mib * MIB:  # otherwise the body limit raises
@@ -43,12 +44,7 @@ def _reader(content_type: str, files: CaseFiles) -> ZipReader | MultipartReader:
         if not options.get(b"boundary"):
             raise UploadError("Multipart body: expected a boundary in Content-Type, found none.")
         return MultipartReader(files, options[b"boundary"])
-    if media_type.decode("latin-1") in ZIP_TYPES:
-        return ZipReader(files)
-    raise UnsupportedMediaTypeError(
-        "Content-Type: expected application/zip or multipart/form-data, "
-        f"found {media_type.decode('latin-1', 'replace') or 'none'}."
-    )
+    return ZipReader(files, media_type.decode("latin-1"))
 
 
 async def _chunks(request: Request, idle_timeout_s: float) -> AsyncIterator[bytes]:
