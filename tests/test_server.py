@@ -131,6 +131,10 @@ def test_a_connection_is_kept_open_while_its_request_is_processed(address, phant
     assert httpx2.post(f"{address}/segment", files={"file": phantom_zip}, timeout=60).status_code == 200
 
 
+def test_uvloop_is_not_used_even_if_it_is_installed():
+    assert server.Server(create_app(Settings())).config.loop == "asyncio"
+
+
 INVALID_CHUNKED_REQUEST = (
     b"POST /segment HTTP/1.1\r\nHost: [::1]\r\nContent-Encoding: br\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"
 )
