@@ -265,7 +265,7 @@ def test_a_case_that_is_chosen_while_another_one_runs_is_kept(browser, gated_add
 
 def test_the_synthetic_case_does_not_replace_a_case_that_is_chosen_meanwhile(opened, case):
     held = []
-    opened.page.route("**/phantom.zip", held.append)
+    opened.page.route("**/phantom.zip", lambda route: held.append(route))
     with opened.page.expect_request("**/phantom.zip"):
         opened.page.click("#phantom")
     opened.page.set_input_files("#files", case)
