@@ -11,7 +11,10 @@ import pytest
 import torch
 import trustme
 from fastapi.testclient import TestClient
+from playwright.sync_api import Browser
 from pynetdicom.transport import AssociationSocket
+from support.browser import HAS_BROWSER, Visit, start_browser, visit
+from support.client_runs import serve_gated
 from support.known_networks import GatedNetwork, gated_model, known_model, save_model
 from support.running_service import ready_client, serve_in_thread
 from tiny import FIRST_SLICES, RECIPE, SPLIT, write_data
@@ -184,3 +187,38 @@ def finished(tiny_cases: Cases, tmp_path_factory: pytest.TempPathFactory) -> Pat
     run = tmp_path_factory.mktemp("finished")
     train(RECIPE, tiny_cases, run, torch.device("cpu"))
     return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A browser for tests of the page, which are skipped without it."""
+    if not HAS_BROWSER:
+        pytest.skip("Chromium is not installed, or the page has not been built (make viewer)")
+    with start_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened(browser: Browser, address: str) -> Iterator[Visit]:
+    """A visit to the page of the service with the known networks."""
+    with visit(browser, address) as opened:
+        opened.open()
+        yield opened
+
+
+@pytest.fixture
+def gated_address(gate: GatedNetwork, model: Model, settings: Settings) -> Iterator[str]:
+    """The address of a service with the gated network as its first one and a queue of two cases."""
+    with serve_gated(gate, model, settings.model_copy(update={"queue_size": 2})) as address:
+        yield address
+
+
+@pytest.fixture
+def loose_files(phantom_files: dict[str, bytes], tmp_path: Path) -> list[Path]:
+    """The four modalities as files; one name tells nothing."""
+    paths = []
+    for name, data in phantom_files.items():
+        if "seg" not in name:
+            paths.append(tmp_path / name.rpartition("/")[2].replace("flair", "fourth"))
+            paths[-1].write_bytes(data)
+    return paths

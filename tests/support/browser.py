@@ -12,6 +12,7 @@ from service.web import page_routes
 
 CHROMIUM = which("chromium")
 AXE = Path(page_routes.FOLDER).parent / "node_modules" / "axe-core" / "axe.min.js"
+HAS_BROWSER = bool(CHROMIUM) and AXE.is_file() and page_routes.FOLDER.is_dir()
 PICTURES = Path("build/page")  # to look at after a run
 DRAWING_TIMEOUT_MS = 90_000  # graphics are computed on the CPU
 REFUSED = "Failed to load resource"  # how Chromium reports any response that is an error
@@ -30,6 +31,12 @@ class Visit:
     def open(self, fragment: str = "") -> None:
         """Load the page."""
         self.page.goto(f"{self.address}/{fragment}")
+
+    def send(self, case: Path) -> None:
+        """Choose a zip and send it."""
+        self.page.set_input_files("#files", case)
+        self.wait_for_text("#case-text", "The case is complete.")
+        self.page.click("#send")
 
     def text(self, selector: str) -> str:
         """The text of an element."""
