@@ -12,7 +12,7 @@ from support.malicious_images import IMAGES
 from service.imaging.errors import GeometryError, MalformedImageError
 from service.imaging.formats import decode
 from service.imaging.nifti import encode_nifti
-from service.imaging.volume import Volume
+from service.imaging.volume import Grid, Volume
 
 NEARLY_SINGULAR = np.array([[1, 1, 0, 0], [0, 1e-20, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 AFFINE = np.array([[0, -2, 0, 10.5], [-1, 0, 0, 20], [0, 0, 3, -7], [0, 0, 0, 1.0]])
@@ -54,6 +54,17 @@ def test_a_grid_has_spacing_orientation_and_voxel_volume():
     assert grid.spacing_mm == (1, 2, 3)
     assert grid.orientation == "PLS"
     assert grid.voxel_ml == pytest.approx(0.006)
+
+
+@pytest.mark.parametrize(
+    ("moved_mm", "turned", "is_same"), [(0.09, 0, True), (0.11, 0, False), (0, 2e-4, True), (0, 5e-4, False)]
+)
+def test_grids_coincide_if_their_corners_do(moved_mm, turned, is_same):
+    affine = np.diag([-1.0, -1, 1, 1])
+    other = affine.copy()
+    other[0, 3] += moved_mm
+    other[2, 1] += turned  # moves the far corners by 239 times as much
+    assert Grid((240, 240, 155), affine).coincides(Grid((240, 240, 155), other)) == is_same
 
 
 def test_a_wrong_checksum_is_rejected():

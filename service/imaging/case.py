@@ -85,7 +85,8 @@ def check_grid(role: str, volume: Volume, expected_role: str, expected: Grid) ->
     if not expected.coincides(volume.grid):
         raise GeometryError(
             f"{role}: expected the affine of {expected_role}, {expected.affine.round(4).tolist()}, "
-            f"found {volume.affine.round(4).tolist()}."
+            f"found {volume.affine.round(4).tolist()}, whose corners are up to {expected.distance_mm(volume.grid):.1f} "
+            "mm away."
         )
 
 

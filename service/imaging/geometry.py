@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ LPS_AXES = np.diag([-1.0, -1.0, 1.0])  # columns: the steps of an LPS, 1 mm grid
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # of points; its own inverse
 MAX_EXTENT_MM = 512
 MAX_WORKING_VOXELS = 2**25  # 1 mm voxels: a cube of 32 cm, larger than any head
-COINCIDENCE_MM = 0.1  # grids whose corners are closer than this are the same lattice: no interpolation
 
 
 def working_grid(grid: Grid) -> Grid:
@@ -26,7 +24,7 @@ def working_grid(grid: Grid) -> Grid:
     """
     check_extent(grid)
     reordered = reorder(Volume(np.broadcast_to(np.int8(0), grid.shape), grid.affine), LPS_AXES).grid
-    if _same_lattice(reordered, _lps_grid(reordered.shape, reordered.affine[:3, 3])):
+    if reordered.coincides(_lps_grid(reordered.shape, reordered.affine[:3, 3])):
         return reordered
     covering = covering_grid(grid)
     x, y, z = covering.shape
@@ -39,7 +37,7 @@ def working_grid(grid: Grid) -> Grid:
 
 def check_extent(grid: Grid, name: str = "Field of view") -> None:
     """Raise GeometryError, which begins with the name, for a field of view of more than 512 mm along an axis."""
-    corners_lps = _corners(grid) @ LPS_AXES
+    corners_lps = grid.corners @ LPS_AXES
     extent_mm = corners_lps.max(axis=0) - corners_lps.min(axis=0)
     if extent_mm.max() > MAX_EXTENT_MM:
         found = " x ".join(f"{length:.0f}" for length in extent_mm)
@@ -48,7 +46,7 @@ def check_extent(grid: Grid, name: str = "Field of view") -> None:
 
 def covering_grid(grid: Grid) -> Grid:
     """An LPS, 1 mm grid that covers another grid."""
-    corners_lps = _corners(grid) @ LPS_AXES
+    corners_lps = grid.corners @ LPS_AXES
     low, high = corners_lps.min(axis=0), corners_lps.max(axis=0)
     x, y, z = (int(length) + 1 for length in np.ceil((high - low).round(3)))
     return _lps_grid((x, y, z), LPS_AXES @ low)
@@ -57,11 +55,11 @@ def covering_grid(grid: Grid) -> Grid:
 def resample(volume: Volume, grid: Grid, box: tuple[slice, ...] = ()) -> NDArray[Any]:
     """Values of a volume at the voxels of another grid, or of a box in it, (X, Y, Z); zero outside the volume.
 
-    Where both grids are the same lattice in another axis order, the result is a view of the volume's voxels; otherwise
+    Where both grids coincide but for the order of their axes, the result is a view of the volume's voxels; otherwise
     it is interpolated linearly, as float32.
     """
     reordered = reorder(volume, grid.affine[:3, :3])
-    if _same_lattice(reordered.grid, grid):
+    if reordered.grid.coincides(grid):
         return reordered.voxels[box]
     target = _crop(grid, box) if box else grid
     return ndimage.affine_transform(
@@ -101,18 +99,6 @@ def _lps_grid(shape: tuple[int, int, int], origin: NDArray[np.float64]) -> Grid:
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = LPS_AXES, origin
     return Grid(shape, affine)
-
-
-def _corners(grid: Grid) -> NDArray[np.float64]:
-    """Centres of the eight corner voxels in RAS+ millimetres, (8, 3)."""
-    x, y, z = grid.shape
-    indices = np.stack(np.meshgrid([0, x - 1], [0, y - 1], [0, z - 1]), axis=-1).reshape(-1, 3)
-    corners: NDArray[np.float64] = nib.affines.apply_affine(grid.affine, indices)
-    return corners
-
-
-def _same_lattice(a: Grid, b: Grid) -> bool:
-    return a.shape == b.shape and bool(np.abs(_corners(a) - _corners(b)).max() < COINCIDENCE_MM)
 
 
 def reorder(volume: Volume, axes: NDArray[np.float64]) -> Volume:

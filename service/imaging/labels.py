@@ -11,6 +11,7 @@ from service.imaging.errors import LabelError
 BACKGROUND = 0
 NECROTIC_CORE = 1  # necrotic and non-enhancing tumour core (NCR/NET)
 OEDEMA = 2  # peritumoural oedema (ED)
+MAX_ROUNDING = 0.01
 
 
 class EnhancingLabel(IntEnum):
@@ -56,5 +57,11 @@ def region_masks(labels: NDArray[np.generic]) -> dict[Region, NDArray[np.bool_]]
 
 
 def checked_label_map(labels: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """A ground truth's labels in the numbers of BraTS until 2022, one byte per voxel. Raises LabelError."""
+    """A ground truth's labels in the numbers of BraTS until 2022, one byte per voxel. Raises LabelError.
+
+    Values as near to a whole number as MAX_ROUNDING stand for it: some programs store labels with a scale.
+    """
+    if labels.dtype.kind == "f":
+        whole = np.rint(labels)
+        labels = np.where(np.abs(labels - whole) <= MAX_ROUNDING, whole, labels)
     return label_map(region_masks(labels), EnhancingLabel.BRATS_2022)
