@@ -45,6 +45,32 @@ def test_scaled_integers_are_scaled():
     assert (decode(bytes(raw), "T1").voxels == 7).all()
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"vox_offset": 0}, {"scl_slope": 1, "scl_inter": np.nan}, {"xyzt_units": 0}, {"xyzt_units": 1}],
+    ids=["offset not stated", "intercept NaN", "no units", "wrong units"],
+)
+def test_headers_are_read_as_other_programs_read_them(fields):
+    voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    found = decode(make_nifti(voxels, AFFINE, **fields), "T1")
+    assert np.array_equal(found.voxels, voxels)
+    assert np.array_equal(found.affine, AFFINE)
+
+
+@pytest.mark.parametrize(("unit", "per_mm"), [("meter", 0.001), ("mm", 1), ("micron", 1000)])
+def test_units_are_converted_to_millimetres(unit, per_mm):
+    image = nib.Nifti1Image(np.ones((2, 3, 4), np.int16), np.diag([per_mm, per_mm, per_mm, 1]) @ AFFINE)
+    image.header.set_xyzt_units(unit)
+    assert np.allclose(decode(image.to_bytes(), "T1").affine, AFFINE)
+
+
+def test_a_header_may_have_large_extensions():
+    image = nib.Nifti1Image(np.ones((2, 3, 4), np.int16), AFFINE)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", bytes(2_500_000)))
+    for data in (image.to_bytes(), gzip.compress(image.to_bytes(), 0)):
+        assert (decode(data, "T1").voxels == 1).all()
+
+
 def test_a_trailing_axis_of_length_one_is_dropped():
     assert decode(make_nifti(np.ones((2, 3, 4, 1), np.int16)), "T1").voxels.shape == (2, 3, 4)
 

@@ -27,6 +27,12 @@ def checked_grid(shape: Sequence[int], affine: NDArray[Any], name: str) -> Grid:
     return Grid(_checked_shape(shape, name), _checked_affine(affine, name))
 
 
+def is_plausible(affine: NDArray[np.float64]) -> bool:
+    """Whether an affine in millimetres has voxels of a size that occurs."""
+    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(spacing_mm.min() >= MIN_SPACING_MM and spacing_mm.max() <= MAX_SPACING_MM)
+
+
 def _checked_shape(shape: Sequence[int], name: str) -> tuple[int, int, int]:
     if len(shape) < 3:
         raise MalformedImageError(f"{name}: expected a three-dimensional image, found {len(shape)} dimensions.")
@@ -43,8 +49,7 @@ def _checked_affine(affine: NDArray[Any], name: str) -> NDArray[np.float64]:
     affine = np.asarray(affine, dtype=np.float64)
     if not np.isfinite(affine).all() or np.linalg.cond(affine[:3, :3]) > MAX_CONDITION:
         raise GeometryError(f"{name}: expected an affine that is finite and invertible, found {affine.tolist()}.")
-    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    if spacing_mm.min() < MIN_SPACING_MM or spacing_mm.max() > MAX_SPACING_MM:
-        found = " x ".join(f"{length:g}" for length in spacing_mm)
+    if not is_plausible(affine):
+        found = " x ".join(f"{length:g}" for length in np.linalg.norm(affine[:3, :3], axis=0))
         raise GeometryError(f"{name}: expected voxels of {MIN_SPACING_MM} to {MAX_SPACING_MM} mm, found {found} mm.")
     return affine

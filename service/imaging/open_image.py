@@ -16,9 +16,10 @@ from service.imaging.errors import MalformedImageError
 from service.imaging.header_checks import MAX_VOXELS
 from service.imaging.volume import Grid, Volume
 
-MAX_HEADER_BYTES = 2**20  # with extensions and comments
+MAX_HEADER_BYTES = 2**20  # in text, with comments
 MAX_TRAILING_BYTES = 2**20  # padding that some writers leave after the voxels
-MAX_FILE_BYTES = 8 * MAX_VOXELS + MAX_HEADER_BYTES + MAX_TRAILING_BYTES
+MAX_EXTENSION_BYTES = 2**22  # of NIfTI; some converters store the whole DICOM header in it
+MAX_FILE_BYTES = 8 * MAX_VOXELS + MAX_EXTENSION_BYTES + MAX_TRAILING_BYTES
 COMPRESSED_ALLOWANCE_BYTES = 2**22  # for the header
 CHUNK_VOXELS = 2**17  # held in memory twice: as stored and as converted
 CHUNK_BYTES = 2**16
