@@ -49,6 +49,8 @@ def pack(case: Case, folder: Path) -> PackedCase:
     """
     if isinstance(case, Mapping):
         path = _write_zip(folder, _named_images(case, folder))
+    elif not str(case):  # Path("") is the current folder, and would send whatever lies in it
+        raise InvalidCaseError("Case: expected a path, found an empty one.")
     elif Path(case).is_dir():
         path = _write_zip(folder, _files_of(Path(case)))
     else:

@@ -51,6 +51,8 @@ def test_a_path_without_a_case_is_an_error(tmp_path):
         Client().segment(tmp_path)
     with pytest.raises(InvalidCaseError, match="expected a zip, or a folder of images, found nothing"):
         Client().segment(tmp_path / "missing")
+    with pytest.raises(InvalidCaseError, match="expected a path, found an empty one"):
+        Client().segment("")
     (tmp_path / "t1.nii").touch()
     with pytest.raises(InvalidCaseError, match="expected a zip, or a folder of images, found another format"):
         Client().segment(tmp_path / "t1.nii")

@@ -94,6 +94,14 @@ def test_json_is_one_line_for_each_case(address, cases, tmp_path):
     assert lines["one"]["report"] == json.loads((tmp_path / "out" / "one" / REPORT).read_bytes())
 
 
+def test_all_cases_are_done_even_if_nobody_reads_the_lines(address, cases, tmp_path):
+    arguments = f"{cases / 'one.zip'} {cases / 'two'} --out {tmp_path / 'out'} --url {address} --json"
+    command = f"{GLIOSERVE} segment {arguments} | head -c 1"
+    result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (result.returncode, "Traceback" in result.stderr) == (0, False)
+    assert {row["outcome"] for row in read_table(tmp_path / "out").values()} == {"done"}
+
+
 def test_results_can_have_the_names_of_bids(address, cases, tmp_path):
     assert segment(cases / "two", "--out", tmp_path / "out", "--url", address, "--bids").returncode == 0
     files = sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("sub-*/*/*"))

@@ -1,5 +1,6 @@
 """Progress bars of the cases in work, on standard error."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,9 +43,12 @@ class Bars:
             self._all.update()
 
     def print(self, line: str, file: TextIO) -> None:
-        """Print a line without damaging the bars."""
-        tqdm.write(line, file)
-        file.flush()
+        """Print a line without damaging the bars. If nobody reads the lines any more, the work still goes on."""
+        try:
+            tqdm.write(line, file)
+            file.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
     def close(self) -> None:
         """Remove the bar of all cases."""
